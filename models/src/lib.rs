@@ -1,0 +1,1 @@
+//! GGUF language models: logits, log-probabilities and LoRA gradients.

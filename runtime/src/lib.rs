@@ -1,0 +1,1 @@
+//! A language model that learns from its user, on the device.
