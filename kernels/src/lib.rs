@@ -1,5 +1,25 @@
 //! Programs of tensor ops on quantized weights, and the devices that run them.
+//!
+//! A model function builds a [`Program`]: a list of coarse [`Op`]s over write-once
+//! two-dimensional slots. [`Program::grad`] appends the steps of its gradient. A [`Device`]
+//! compiles the whole program once and runs it many times with other [`Buffer`]s bound.
+//!
+//! Legend, used throughout: T tokens, C model width, I/O in and out width of a linear, F
+//! feed-forward width, H heads, G key-value heads, D head width, V vocabulary, R LoRA rank.
+//! Everything is two-dimensional and row-major; activations are f32.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod quant;
+
+mod cpu;
+mod device;
+mod grad;
+mod op;
+mod program;
+
+pub use cpu::Cpu;
+pub use device::{Bindings, Buffer, Cursor, Device, Exec, SharedBytes};
+pub use op::{Activation, Attention, Lora, NO_TARGET, Op, Rope, RopeStyle, Step};
+pub use program::{Desc, Element, Program, Role, Rows, Slot};
+pub use quant::Quant;
