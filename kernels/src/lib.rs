@@ -10,9 +10,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cpu;
 pub mod quant;
 
-mod cpu;
 mod device;
 mod grad;
 mod op;

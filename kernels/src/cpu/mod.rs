@@ -1,6 +1,12 @@
 //! The CPU device.
+//!
+//! Layers, each knowing only those before it: [`simd`] (f32 vectors as token-carrying types) and
+//! [`isa`] (their choice at run time), [`pool`] (threads), the kernels, and the programs' executor.
 
 mod exec;
+pub mod isa;
+pub mod pool;
+pub mod simd;
 mod storage;
 
 pub(crate) use exec::{Bindings, Exec};
