@@ -5,7 +5,9 @@
 pub mod arch;
 pub mod gguf;
 mod mmap;
+pub mod tokenizer;
 
 pub use arch::{Arch, ArchError, LayerTensor};
 pub use gguf::{Gguf, GgufError, GgufWriter};
 pub use mmap::{MapError, Mapped};
+pub use tokenizer::{Special, Tokenizer, TokenizerError};
