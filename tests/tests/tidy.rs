@@ -1,0 +1,225 @@
+//! The rules of the tree that no compiler checks: where `unsafe` may stand, which crate may use
+//! which, how long a file may grow, that every dependency has its reason written down.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where `unsafe` may stand. A new entry needs a reason that the reader finds in that file.
+///
+/// The pool hands a borrowed closure to threads that outlive the borrow, and disjoint parts of one
+/// buffer to several threads: neither can be said in safe Rust without allocating for every step.
+const UNSAFE: [&str; 7] = [
+    "kernels/src/cpu/pool",
+    "kernels/src/cpu/simd",
+    "kernels/src/cpu/dot",
+    "models/src/mmap.rs",
+    "bindings/",
+    "tests/peers/src/quantize.rs",
+    "tests/tests/tidy.rs",
+];
+
+/// A crate's folder and the crates of ours that it may use: everything points one way.
+const DIRECTION: [(&str, &[&str]); 5] = [
+    ("kernels", &[]),
+    ("models", &["sapwood-kernels"]),
+    ("runtime", &["sapwood-kernels", "sapwood-models"]),
+    ("bindings/cli", &["sapwood-kernels", "sapwood-models", "sapwood"]),
+    ("tests", &["sapwood-kernels", "sapwood-models", "sapwood"]),
+];
+
+/// Longest line, and most lines before the tests of a file.
+const MAX_COLUMNS: usize = 100;
+const MAX_LINES: usize = 700;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every Rust source of ours, as (path from the root, text).
+fn sources() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for top in ["kernels", "models", "runtime", "bindings", "tests"] {
+        collect(&root().join(top), top, &mut found);
+    }
+    assert!(found.len() > 50, "only {} sources found: the walk is broken", found.len());
+    found.sort();
+    found
+}
+
+fn collect(folder: &Path, name: &str, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let file = entry.file_name().into_string().unwrap();
+        let path = format!("{name}/{file}");
+        let is_folder = entry.file_type().unwrap().is_dir();
+        if is_folder && file != "target" && !file.starts_with('.') {
+            collect(&entry.path(), &path, found);
+        } else if file.ends_with(".rs") {
+            found.push((path, fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
+}
+
+/// Fails with every complaint at once, so that one run shows all there is to do.
+fn nothing(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+/// A line without its comment and with the contents of string literals blanked.
+fn code(line: &str) -> String {
+    let (mut out, mut quoted, mut escaped) = (String::new(), false, false);
+    let mut previous = ' ';
+    for c in line.chars() {
+        if !quoted && c == '/' && previous == '/' {
+            out.pop();
+            break;
+        }
+        match c {
+            '"' if !escaped && previous != '\'' => quoted = !quoted,
+            _ if quoted => {}
+            _ => out.push(c),
+        }
+        escaped = quoted && c == '\\' && !escaped;
+        previous = c;
+    }
+    out
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == word)
+}
+
+#[test]
+fn unsafe_stands_only_where_it_is_listed() {
+    let mut complaints = Vec::new();
+    for (path, text) in sources() {
+        let listed = UNSAFE.iter().any(|allowed| path.starts_with(allowed));
+        for (n, line) in text.lines().enumerate() {
+            if !listed && has_word(&code(line), "unsafe") {
+                complaints.push(format!("{path}:{}: unsafe in a place not listed", n + 1));
+            }
+        }
+    }
+    nothing(complaints);
+}
+
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    let mut complaints = Vec::new();
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (n, line) in lines.iter().enumerate() {
+            let line = code(line);
+            let opens = has_word(&line, "unsafe") && !line.contains("unsafe_");
+            // The comment or the `# Safety` section stands within the lines before.
+            let before = &lines[n.saturating_sub(25)..=n];
+            if opens && !before.iter().any(|l| l.contains("SAFETY:") || l.contains("# Safety")) {
+                complaints.push(format!("{path}:{}: no SAFETY comment", n + 1));
+            }
+        }
+    }
+    nothing(complaints);
+}
+
+#[test]
+fn files_and_lines_stay_readable() {
+    let mut complaints = Vec::new();
+    for (path, text) in sources() {
+        for (n, line) in text.lines().enumerate() {
+            let columns = line.chars().count();
+            if columns > MAX_COLUMNS {
+                complaints.push(format!("{path}:{}: {columns} columns", n + 1));
+            }
+        }
+        let lines = text.lines().take_while(|l| !l.starts_with("#[cfg(test)]")).count();
+        if lines > MAX_LINES {
+            complaints.push(format!("{path}: {lines} lines before its tests"));
+        }
+    }
+    nothing(complaints);
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let documented = |text: &str| {
+        let mut lines = text.lines().filter(|l| !l.trim().is_empty());
+        lines.find(|l| !l.starts_with("#!")).is_some_and(|l| l.starts_with("//!"))
+    };
+    let without = sources().into_iter().filter(|(_, text)| !documented(text));
+    nothing(without.map(|(path, _)| format!("{path}: no module documentation")).collect());
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let mut complaints = Vec::new();
+    for (path, text) in sources() {
+        if path == "tests/tests/tidy.rs" {
+            continue;
+        }
+        for (n, line) in text.lines().enumerate() {
+            for mark in ["todo!(", "unimplemented!(", "dbg!(", "FIXME", "XXX", "TODO"] {
+                if line.contains(mark) {
+                    complaints.push(format!("{path}:{}: {mark}", n + 1));
+                }
+            }
+        }
+    }
+    nothing(complaints);
+}
+
+/// The dependencies that a manifest names, development ones included.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut names = Vec::new();
+    for line in manifest.lines().map(str::trim) {
+        if let Some(section) = line.strip_prefix('[') {
+            let section = section.trim_end_matches(']');
+            inside = section.ends_with("dependencies") && !section.starts_with("workspace");
+        } else if inside && !line.starts_with('#') {
+            let name: &str = line.split(['=', '.', ' ']).next().unwrap_or_default();
+            if !name.is_empty() {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn crates_point_one_way() {
+    let mut complaints = Vec::new();
+    for (folder, allowed) in DIRECTION {
+        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        for name in dependencies(&manifest).iter().filter(|n| n.starts_with("sapwood")) {
+            if !allowed.contains(&name.as_str()) {
+                complaints.push(format!("{folder} may not use {name}"));
+            }
+        }
+    }
+    nothing(complaints);
+}
+
+#[test]
+fn only_the_kernels_know_an_instruction_set() {
+    let mut complaints = Vec::new();
+    let outside = |path: &str| path.starts_with("models/src") || path.starts_with("runtime/src");
+    for (path, text) in sources().into_iter().filter(|(path, _)| outside(path)) {
+        for word in ["core::arch", "std::arch", "is_x86_feature_detected", "target_feature"] {
+            if text.contains(word) {
+                complaints.push(format!("{path}: {word}"));
+            }
+        }
+    }
+    nothing(complaints);
+}
+
+#[test]
+fn the_checks_themselves_see_what_they_must() {
+    assert!(has_word(&code("let x = unsafe { f() };"), "unsafe"));
+    assert!(!has_word(&code("// unsafe"), "unsafe"));
+    assert!(!has_word(&code("let unsafe_count = \"unsafe\";"), "unsafe"));
+    let manifest = "[dependencies]\na.workspace = true\nb = { version = \"1\" }\n# c\n[lib]\nd = 1";
+    assert_eq!(dependencies(manifest), ["a", "b"]);
+}
