@@ -1,0 +1,181 @@
+//! [`RealDisk`]: a folder of the operating system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Disk, Lock};
+
+/// Files kept open between calls. A handle that saw the write also sees its write-back error.
+const OPEN_FILES: usize = 8;
+
+/// A folder of the operating system.
+///
+/// The folder should be the app's private one, on a local file system, and excluded from cloud
+/// backup: a restored backup would bring back what the user had forgotten.
+#[derive(Debug)]
+pub struct RealDisk {
+    root: PathBuf,
+    open: Mutex<Vec<(String, File)>>,
+}
+
+impl RealDisk {
+    /// Opens `root`, making it if it is absent.
+    pub fn open(root: impl Into<PathBuf>) -> io::Result<RealDisk> {
+        let root = root.into();
+        fs::create_dir_all(&root)?;
+        Ok(RealDisk { root, open: Mutex::new(Vec::new()) })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        debug_assert!(!name.split('/').any(|part| part == ".."), "a name leaves the folder");
+        if name.is_empty() { self.root.clone() } else { self.root.join(name) }
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Vec<(String, File)>> {
+        // A panic while the list is held leaves a valid list: handles are only added or removed.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `job` on the file opened for reading and writing.
+    fn with<T>(&self, name: &str, job: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+        let mut open = self.handles();
+        let at = match open.iter().position(|(known, _)| known == name) {
+            Some(at) => at,
+            None => {
+                let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
+                remember(&mut open, name, file)
+            }
+        };
+        job(&mut open[at].1)
+    }
+
+    fn forget(&self, name: &str) {
+        self.handles().retain(|(known, _)| known != name);
+    }
+}
+
+fn remember(open: &mut Vec<(String, File)>, name: &str, file: File) -> usize {
+    if open.len() == OPEN_FILES {
+        open.remove(0);
+    }
+    open.push((name.to_owned(), file));
+    open.len() - 1
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(path)?.sync_all()
+    } else {
+        Ok(()) // Windows journals names itself and cannot open a folder as a file.
+    }
+}
+
+impl Disk for RealDisk {
+    fn make_dir(&self, dir: &str) -> io::Result<()> {
+        match fs::create_dir(self.path(dir)) {
+            Ok(()) => sync_folder(&self.root),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self, name: &str) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(0o600);
+        }
+        let file = options.open(self.path(name))?;
+        let mut open = self.handles();
+        open.retain(|(known, _)| known != name);
+        remember(&mut open, name, file);
+        Ok(())
+    }
+
+    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.with(name, |file| {
+            file.seek(SeekFrom::End(0))?;
+            file.write_all(bytes)
+        })
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.with(name, |file| {
+            file.seek(SeekFrom::Start(offset))?;
+            file.write_all(bytes)
+        })
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut file = File::open(self.path(name))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path(name))?.len())
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        // `sync_all`, not `sync_data`: old f2fs kernels lost the new length after the latter.
+        self.with(name, |file| file.sync_all())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.forget(from);
+        self.forget(to);
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.forget(name);
+        fs::remove_file(self.path(name))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.path(dir))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        sync_folder(&self.path(dir))
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Lock> {
+        let path = self.path(name);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        lock_file(&file)?;
+        Ok(Lock::new(file))
+    }
+}
+
+/// Android's standard library has no file locks yet, so on Unix this is `flock` itself.
+#[cfg(unix)]
+fn lock_file(file: &File) -> io::Result<()> {
+    use rustix::fs::{FlockOperation, flock};
+    Ok(flock(file, FlockOperation::NonBlockingLockExclusive)?)
+}
+
+#[cfg(not(unix))]
+fn lock_file(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(io::Error::from)
+}

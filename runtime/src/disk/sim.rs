@@ -1,0 +1,281 @@
+//! A disk in memory that forgets what was not synced and fails on demand: for tests.
+//!
+//! [`SimDisk`] runs the operations of [`Disk`] over an [`Image`]. With [`SimDisk::record`] it
+//! keeps the image before every change (and after half of every write), so a test runs a workload
+//! once and then looks at each point where the process could have died. [`Image::after_power`]
+//! lists what a power loss at that point may leave: each unsynced sector and each unsynced name
+//! persists or not, independently. Death of the process alone leaves the image as it is, page
+//! cache included, and a later power loss still finds it unsynced.
+//!
+//! Everything is deterministic: the same operations and seeds give the same images.
+
+mod image;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use image::{Image, Power};
+
+use super::{Disk, Lock};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// No room: `create` fails, a growing write stops halfway. Everything else works.
+    StorageFull,
+    /// The device fails any operation. A failed sync drops the unsynced data for good.
+    Io,
+    /// The system refuses every operation.
+    Denied,
+}
+
+/// A failure at a given operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Operation at which it strikes, counted from 0 over all operations of the disk.
+    pub at: u64,
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// Once, or from then on.
+    pub forever: bool,
+}
+
+/// The disk as it was when a change was about to happen or had half happened.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// Operations finished before this moment.
+    pub operations: u64,
+    /// The disk.
+    pub image: Image,
+    /// What was under way, for messages: operation and file.
+    pub under_way: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    image: Image,
+    operations: u64,
+    fault: Option<Fault>,
+    recording: bool,
+    moments: Vec<Moment>,
+    locks: BTreeSet<String>,
+}
+
+/// A simulated disk. Clones share the same files, as two processes would.
+#[derive(Debug, Clone, Default)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+impl SimDisk {
+    /// An empty disk.
+    pub fn new() -> SimDisk {
+        SimDisk::default()
+    }
+
+    /// A disk that holds `image`, as a machine finds it after a restart.
+    pub fn from_image(image: Image) -> SimDisk {
+        let state = State { image, ..State::default() };
+        SimDisk { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Operations so far, reads included.
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// The disk as it is now.
+    pub fn image(&self) -> Image {
+        self.state().image.clone()
+    }
+
+    /// Keeps a [`Moment`] at each change from now on.
+    pub fn record(&self) {
+        self.state().recording = true;
+    }
+
+    /// Takes the moments recorded so far; recording stops.
+    pub fn take_moments(&self) -> Vec<Moment> {
+        let mut state = self.state();
+        state.recording = false;
+        std::mem::take(&mut state.moments)
+    }
+
+    /// Sets or clears the failure to come.
+    pub fn fail(&self, fault: Option<Fault>) {
+        self.state().fault = fault;
+    }
+
+    /// Changes one byte of a file behind the back of everybody, durably.
+    pub fn corrupt(&self, name: &str, offset: usize, xor: u8) -> io::Result<()> {
+        self.state().image.corrupt(name, offset, xor)
+    }
+
+    /// Cuts a file behind the back of everybody, durably.
+    pub fn truncate(&self, name: &str, bytes: usize) -> io::Result<()> {
+        self.state().image.truncate(name, bytes)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_only<T>(&self, job: impl FnOnce(&Image) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state();
+        if let Some(kind) = state.begin()
+            && kind != FaultKind::StorageFull
+        {
+            return Err(error_of(kind));
+        }
+        job(&state.image)
+    }
+
+    fn change(
+        &self,
+        what: &str,
+        name: &str,
+        needs_room: bool,
+        job: impl FnOnce(&mut Image) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut state = self.state();
+        state.note(what, name);
+        match state.begin() {
+            Some(FaultKind::StorageFull) if !needs_room => {}
+            Some(kind) => return Err(error_of(kind)),
+            None => {}
+        }
+        job(&mut state.image)
+    }
+
+    fn write(&self, what: &str, name: &str, offset: Option<u64>, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        state.note(what, name);
+        let offset = match offset {
+            Some(offset) => usize::try_from(offset).map_err(io::Error::other)?,
+            None => state.image.len(name)?,
+        };
+        let half = &bytes[..bytes.len() / 2];
+        if state.recording && !half.is_empty() {
+            let mut image = state.image.clone();
+            image.write(name, offset, half)?;
+            let operations = state.operations;
+            let under_way = format!("half of {what} {name}");
+            state.moments.push(Moment { operations, image, under_way });
+        }
+        let grows = offset + bytes.len() > state.image.len(name)?;
+        match state.begin() {
+            Some(FaultKind::StorageFull) if grows => {
+                state.image.write(name, offset, half)?;
+                Err(error_of(FaultKind::StorageFull))
+            }
+            Some(FaultKind::StorageFull) | None => state.image.write(name, offset, bytes),
+            Some(kind) => Err(error_of(kind)),
+        }
+    }
+}
+
+impl State {
+    /// Counts an operation and says whether it fails.
+    fn begin(&mut self) -> Option<FaultKind> {
+        let now = self.operations;
+        self.operations += 1;
+        let fault = self.fault?;
+        (now == fault.at || (fault.forever && now > fault.at)).then_some(fault.kind)
+    }
+
+    fn note(&mut self, what: &str, name: &str) {
+        if self.recording {
+            let (operations, image) = (self.operations, self.image.clone());
+            let under_way = format!("{what} {name}");
+            self.moments.push(Moment { operations, image, under_way });
+        }
+    }
+}
+
+fn error_of(kind: FaultKind) -> io::Error {
+    match kind {
+        FaultKind::StorageFull => io::ErrorKind::StorageFull.into(),
+        FaultKind::Io => io::Error::other("simulated device failure"),
+        FaultKind::Denied => io::ErrorKind::PermissionDenied.into(),
+    }
+}
+
+struct Held {
+    state: Arc<Mutex<State>>,
+    name: String,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.locks.remove(&self.name);
+    }
+}
+
+impl Disk for SimDisk {
+    fn make_dir(&self, dir: &str) -> io::Result<()> {
+        // Folders are durable when this returns and have no other state: names carry them.
+        self.change("make_dir", dir, true, |_| Ok(()))
+    }
+
+    fn create(&self, name: &str) -> io::Result<()> {
+        self.change("create", name, true, |image| image.create(name))
+    }
+
+    fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write("append", name, None, bytes)
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write("write_at", name, Some(offset), bytes)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.read_only(|image| image.read(name))
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.read_only(|image| Ok(image.len(name)? as u64))
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.note("sync", name);
+        match state.begin() {
+            Some(FaultKind::Io) => {
+                state.image.lose(name)?;
+                Err(error_of(FaultKind::Io))
+            }
+            Some(FaultKind::Denied) => Err(error_of(FaultKind::Denied)),
+            Some(FaultKind::StorageFull) | None => state.image.sync(name),
+        }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change("rename", from, false, |image| image.rename(from, to))
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.change("unlink", name, false, |image| image.unlink(name))
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.read_only(|image| Ok(image.list(dir)))
+    }
+
+    fn sync_dir(&self, dir: &str) -> io::Result<()> {
+        self.change("sync_dir", dir, false, |image| {
+            image.sync_dir(dir);
+            Ok(())
+        })
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Lock> {
+        let mut state = self.state();
+        if !state.locks.insert(name.to_owned()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Lock::new(Held { state: Arc::clone(&self.state), name: name.to_owned() }))
+    }
+}

@@ -1,0 +1,183 @@
+//! What the journal holds: plain data, archived with rkyv, each kind with an explicit schema id.
+//!
+//! Only integers, floats, strings, `Vec` and `Option`: rkyv's checked access was unsound for maps
+//! and shared pointers before 0.8.17, and a plain schema is one that other versions can read.
+
+#![allow(missing_docs, reason = "rkyv derives resolver fields that cannot carry documentation")]
+
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
+use rkyv::{Archive, Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::signal::Signal;
+
+/// One message of a prompt.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Who speaks, in the words of the chat template: `user`, `assistant`, `tool`.
+    pub role: String,
+    /// What they say.
+    pub text: String,
+}
+
+/// Why a reply ended.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The model ended it.
+    End,
+    /// The token limit.
+    Length,
+    /// The user or the app cancelled it.
+    Cancelled,
+    /// A stop text of the app.
+    StopText,
+}
+
+/// One reply, with everything needed to score it and to learn from it.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct Interaction {
+    /// Id of the reply, random, unique.
+    pub reply_id: u128,
+    /// Conversation that it belongs to. Data is split for evaluation by a hash of this.
+    pub session: u128,
+    /// Part of the app where it happened, as the app names it.
+    pub surface: String,
+    /// When, by the host's clock, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// System message.
+    pub system: Option<String>,
+    /// The prompt, oldest turn first, without the system message.
+    pub turns: Vec<Turn>,
+    /// The reply.
+    pub reply: String,
+    /// Content digest of the adapter that made it; `None` for the base model.
+    pub adapter_digest: Option<[u8; 32]>,
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// Tokens generated.
+    pub tokens: u32,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Mean negative log-likelihood of the reply's tokens in nats, where it was computed.
+    pub mean_nll: Option<f32>,
+}
+
+/// What the user did with a reply.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Feedback {
+    /// The reply.
+    pub reply_id: u128,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// What.
+    pub signal: Signal,
+}
+
+/// The user wants these replies forgotten. Readers no longer return them or their feedback.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The replies.
+    pub reply_ids: Vec<u128>,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// The user allowed or stopped journalling.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Consent {
+    /// Whether it is allowed from now on.
+    pub granted: bool,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// These replies went into the training of an adapter: its lineage.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct UsedByGeneration {
+    /// Content digest of the adapter.
+    pub digest: [u8; 32],
+    /// The replies.
+    pub reply_ids: Vec<u128>,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// A reply.
+    Interaction(Interaction),
+    /// A reaction to one.
+    Feedback(Feedback),
+    /// A wish to forget. Durable when `append` returns.
+    Tombstone(Tombstone),
+    /// A change of consent. Durable when `append` returns.
+    Consent(Consent),
+    /// The lineage of an adapter.
+    UsedByGeneration(UsedByGeneration),
+}
+
+/// Schema of the archives that this version writes.
+pub(super) const SCHEMA: u16 = 1;
+
+impl Record {
+    /// The kind byte of its frames.
+    pub(super) fn kind(&self) -> u8 {
+        match self {
+            Record::Interaction(_) => 1,
+            Record::Feedback(_) => 2,
+            Record::Tombstone(_) => 3,
+            Record::Consent(_) => 4,
+            Record::UsedByGeneration(_) => 5,
+        }
+    }
+
+    /// When it happened, in milliseconds since 1970.
+    pub fn time_ms(&self) -> u64 {
+        match self {
+            Record::Interaction(record) => record.time_ms,
+            Record::Feedback(record) => record.time_ms,
+            Record::Tombstone(record) => record.time_ms,
+            Record::Consent(record) => record.time_ms,
+            Record::UsedByGeneration(record) => record.time_ms,
+        }
+    }
+
+    /// Whether `append` makes it durable before it returns.
+    pub(super) fn must_be_durable(&self) -> bool {
+        matches!(self, Record::Tombstone(_) | Record::Consent(_))
+    }
+
+    /// The archive of its payload.
+    pub(super) fn archive(&self) -> Zeroizing<Vec<u8>> {
+        let archive = match self {
+            Record::Interaction(record) => rkyv::to_bytes::<rancor::Error>(record),
+            Record::Feedback(record) => rkyv::to_bytes(record),
+            Record::Tombstone(record) => rkyv::to_bytes(record),
+            Record::Consent(record) => rkyv::to_bytes(record),
+            Record::UsedByGeneration(record) => rkyv::to_bytes(record),
+        };
+        // Plain data into memory: the only failure is an allocation's, which aborts.
+        Zeroizing::new(archive.expect("plain data always archives").into_vec())
+    }
+
+    /// The record of an archive; `None` if kind or schema are of another version, or the bytes
+    /// are not such an archive.
+    pub(super) fn from_archive(kind: u8, schema: u16, bytes: &[u8]) -> Option<Record> {
+        if schema != SCHEMA {
+            return None;
+        }
+        let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
+        aligned.extend_from_slice(bytes);
+        type Checked<T> = Result<T, rancor::Error>;
+        match kind {
+            1 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Interaction).ok(),
+            2 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Feedback).ok(),
+            3 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Tombstone).ok(),
+            4 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Consent).ok(),
+            5 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::UsedByGeneration).ok(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Files of the store besides the manifest: adapters by digest, and the trainer's checkpoint.
+
+use std::io;
+
+use ring::digest::{SHA256, digest};
+
+use super::{Digest, Store, StoreError, hex};
+use crate::disk::at;
+use crate::seal::sealed_file::{self, Purpose};
+
+pub(super) const ADAPTERS: &str = "a";
+pub(super) const CHECKPOINTS: &str = "c";
+const NEW: &str = "new.tmp";
+const SLOTS: [&str; 2] = ["c/0", "c/1"];
+
+/// SHA-256.
+pub fn digest_of(bytes: &[u8]) -> Digest {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
+
+pub(super) fn adapter_path(digest: &Digest) -> String {
+    format!("{ADAPTERS}/{}", hex(digest))
+}
+
+impl Store {
+    /// The bytes of an adapter, exactly as they were staged.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] if no kept generation has this digest, [`StoreError::Damaged`] if
+    /// the file is gone or is not what was stored.
+    pub fn adapter_bytes(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        if self.manifest.live(digest).is_none() {
+            return Err(StoreError::Unknown { digest: *digest });
+        }
+        self.read_adapter(digest)
+    }
+
+    pub(super) fn read_adapter(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let path = adapter_path(digest);
+        let damaged = StoreError::Damaged { digest: *digest };
+        let file = match self.disk.read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged),
+            read => at("read", &path, read)?,
+        };
+        match sealed_file::open(&self.seal, Purpose::Adapter, &file) {
+            Ok((_, bytes)) if digest_of(&bytes) == *digest => Ok(bytes),
+            _ => Err(damaged),
+        }
+    }
+
+    /// Writes an adapter's file durably and reads it back.
+    pub(super) fn write_adapter(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        let sealed = sealed_file::seal(&self.seal, Purpose::Adapter, 0, bytes)?;
+        self.replace(ADAPTERS, &adapter_path(digest), &sealed)?;
+        self.read_adapter(digest).map(drop)
+    }
+
+    /// Puts a whole new file in the place of `path`, durably: temporary file, sync, rename, sync
+    /// of the folder. After an error the old one is still there.
+    fn replace(&self, folder: &str, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let new = format!("{folder}/{NEW}");
+        let mut created = self.disk.create(&new);
+        if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            at("unlink", &new, self.disk.unlink(&new))?; // from a process that was killed
+            created = self.disk.create(&new);
+        }
+        at("create", &new, created)?;
+        let written = at("append", &new, self.disk.append(&new, bytes))
+            .and_then(|()| at("sync", &new, self.disk.sync(&new)))
+            .and_then(|()| at("rename", &new, self.disk.rename(&new, path)));
+        if let Err(error) = written {
+            // Best effort: gives the room back at once. The next opening would do it too.
+            let _ = self.disk.unlink(&new);
+            return Err(error.into());
+        }
+        at("sync folder", folder, self.disk.sync_dir(folder))?;
+        Ok(())
+    }
+
+    /// Keeps the trainer's state in place of the one before. A crash leaves one or the other.
+    pub fn save_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        let (slot, sequence) = match self.newest_checkpoint()? {
+            Some((newest, sequence, _)) => (1 - newest, sequence + 1),
+            None => (0, 1),
+        };
+        let sealed = sealed_file::seal(&self.seal, Purpose::Checkpoint, sequence, bytes)?;
+        self.replace(CHECKPOINTS, SLOTS[slot], &sealed)
+    }
+
+    /// The newest whole checkpoint, bit for bit as it was saved.
+    pub fn load_checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.newest_checkpoint()?.map(|(_, _, bytes)| bytes))
+    }
+
+    /// Drops the checkpoint: training is finished, or its data is to be forgotten.
+    pub fn clear_checkpoint(&mut self) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        // The older one goes first, durably: it must not come back as the newest.
+        let newest = self.newest_checkpoint()?.map_or(0, |(slot, _, _)| slot);
+        for slot in [1 - newest, newest] {
+            match self.disk.unlink(SLOTS[slot]) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                unlinked => {
+                    at("unlink", SLOTS[slot], unlinked)?;
+                    at("sync folder", CHECKPOINTS, self.disk.sync_dir(CHECKPOINTS))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn newest_checkpoint(&self) -> Result<Option<(usize, u64, Vec<u8>)>, StoreError> {
+        let mut newest = None;
+        for (slot, path) in SLOTS.into_iter().enumerate() {
+            let file = match self.disk.read(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => at("read", path, read)?,
+            };
+            if let Ok((sequence, bytes)) = sealed_file::open(&self.seal, Purpose::Checkpoint, &file)
+                && newest.as_ref().is_none_or(|(_, known, _)| sequence > *known)
+            {
+                newest = Some((slot, sequence, bytes));
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Removes files that the manifest does not need. What cannot be removed now goes at the next
+    /// opening; the state does not depend on it.
+    pub(super) fn collect_garbage(&self) {
+        let wanted = |name: &str| {
+            let mut kept = self.manifest.generations.iter();
+            kept.any(|known| known.state.has_file() && hex(&known.digest) == name)
+        };
+        self.remove_from(ADAPTERS, |name| !wanted(name));
+        self.remove_from(CHECKPOINTS, |name| name == NEW);
+    }
+
+    fn remove_from(&self, folder: &str, unwanted: impl Fn(&str) -> bool) {
+        let swept = self.disk.list(folder).and_then(|names| {
+            let unwanted: Vec<_> = names.iter().filter(|name| unwanted(name)).collect();
+            for name in &unwanted {
+                self.disk.unlink(&format!("{folder}/{name}"))?;
+            }
+            if unwanted.is_empty() { Ok(()) } else { self.disk.sync_dir(folder) }
+        });
+        if let Err(error) = swept {
+            log::warn!("files that are not needed any more stay for now: {error}");
+        }
+    }
+}

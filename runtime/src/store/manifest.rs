@@ -1,0 +1,222 @@
+//! The whole state of the store as one value: which generations there are and what each is.
+//!
+//! A generation's state is kept once, in the generation. "The active one" is the one whose state
+//! is [`State::Active`]; none means the bare base model. At most one is active, one the fallback,
+//! one on probation: [`Manifest::is_sound`] says so, and nothing unsound is ever written.
+
+#![allow(missing_docs, reason = "rkyv derives resolver fields that cannot carry documentation")]
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use super::{Digest, N_TRIES};
+
+/// Where a generation stands.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Stored and verified, not in use.
+    Staged,
+    /// The candidate: in use on trial.
+    Probation,
+    /// In force.
+    Active,
+    /// What was in force before: the way back.
+    Fallback,
+    /// Given up for a better one. Its file is gone.
+    Retired,
+    /// Rolled back. Its digest is refused for good, its file is gone.
+    Bad,
+    /// It learned from data that the user wants forgotten. As `Bad`.
+    Revoked,
+    /// It belongs to another base model, and comes back with it.
+    Dormant,
+}
+
+/// A figure that the trainer or the gate gave a generation.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct Metric {
+    /// What it is, in the program's words.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// What is known of an adapter when it is staged.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+pub struct Meta {
+    /// Digest of the adapter that training started from; `None`: from the base model.
+    pub parent: Option<[u8; 32]>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// Examples that it was trained on.
+    pub examples: u32,
+    /// Figures of trainer and gate.
+    pub metrics: Vec<Metric>,
+}
+
+/// One adapter, with its place in the protocol.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub struct Generation {
+    /// Counted from 1; 0 would be the bare base model.
+    pub number: u64,
+    /// SHA-256 of the adapter's bytes.
+    pub digest: [u8; 32],
+    /// Fingerprint of the base model that it was made for.
+    pub base: [u8; 32],
+    /// Where it stands.
+    pub state: State,
+    /// While it is dormant: the state that it returns to.
+    pub returns_to: Option<State>,
+    /// What was known when it was staged.
+    pub meta: Meta,
+}
+
+/// Why a generation was taken back.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It was put into use as often as allowed without a healthy report.
+    TriesExhausted,
+    /// The watch found it worse, looping, slow or not finite.
+    Unhealthy,
+    /// The gate turned it down at confirmation.
+    Gate,
+    /// The host or the user asked for it.
+    Host,
+    /// Its file is damaged or gone.
+    Damaged,
+}
+
+/// What happened to a generation.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Put on probation.
+    Proposed,
+    /// Became active.
+    Confirmed,
+    /// Taken back.
+    RolledBack(Reason),
+    /// Taken back because its data is to be forgotten.
+    Revoked,
+    /// Laid to rest or woken by a change of the base model.
+    BaseChanged,
+}
+
+/// An entry of the log for the report.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// When, in milliseconds since 1970, as far as the host told the time.
+    pub time_ms: u64,
+    /// The adapter.
+    pub digest: [u8; 32],
+    /// What happened.
+    pub change: Change,
+}
+
+/// The whole state. See the module's text.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+pub(super) struct Manifest {
+    pub sequence: u64,
+    pub store_id: [u8; 16],
+    pub next_number: u64,
+    pub tries_left: u8,
+    pub healthy: u8,
+    pub trial_open: bool,
+    pub generations: Vec<Generation>,
+    pub bad: Vec<[u8; 32]>,
+    pub revoked: Vec<[u8; 32]>,
+    /// Journal segments that training reads: not to be dropped.
+    pub pinned: Vec<String>,
+    pub events: Vec<Event>,
+}
+
+/// Entries kept of what only the report needs, and of refused digests.
+const KEPT_EVENTS: usize = 32;
+const KEPT_DEAD: usize = 8;
+const KEPT_REFUSED: usize = 64;
+
+impl State {
+    /// Whether the generation's file must exist.
+    pub(super) fn has_file(self) -> bool {
+        !matches!(self, State::Retired | State::Bad | State::Revoked)
+    }
+}
+
+impl Manifest {
+    pub(super) fn in_state(&self, state: State) -> Option<&Generation> {
+        self.generations.iter().find(|generation| generation.state == state)
+    }
+
+    /// The generation of this digest that still has a file.
+    pub(super) fn live(&self, digest: &Digest) -> Option<&Generation> {
+        let mut kept = self.generations.iter().filter(|kept| kept.state.has_file());
+        kept.find(|generation| generation.digest == *digest)
+    }
+
+    pub(super) fn refused(&self, digest: &Digest) -> bool {
+        self.bad.contains(digest) || self.revoked.contains(digest)
+    }
+
+    /// Moves every generation from one state to another.
+    pub(super) fn shift(&mut self, from: State, to: State) {
+        for generation in self.generations.iter_mut().filter(|known| known.state == from) {
+            generation.state = to;
+        }
+    }
+
+    pub(super) fn move_to(&mut self, digest: &Digest, to: State) {
+        let live = self.generations.iter_mut().filter(|known| known.state.has_file());
+        for generation in live.filter(|known| known.digest == *digest) {
+            generation.state = to;
+        }
+    }
+
+    pub(super) fn log(&mut self, time_ms: u64, digest: Digest, change: Change) {
+        self.events.push(Event { time_ms, digest, change });
+    }
+
+    pub(super) fn end_probation(&mut self) {
+        (self.tries_left, self.healthy, self.trial_open) = (0, 0, false);
+    }
+
+    /// Takes a generation out of force for good. Whoever stood behind it steps forward.
+    pub(super) fn refuse(&mut self, digest: &Digest, to: State) {
+        let was = self.live(digest).map(|generation| generation.state);
+        self.move_to(digest, to);
+        let list = if to == State::Revoked { &mut self.revoked } else { &mut self.bad };
+        if !list.contains(digest) {
+            list.push(*digest);
+        }
+        match was {
+            Some(State::Active) => self.shift(State::Fallback, State::Active),
+            Some(State::Probation) => self.end_probation(),
+            _ => {}
+        }
+    }
+
+    /// Bounds what only grows. The newest entries stay.
+    pub(super) fn prune(&mut self) {
+        fn newest<T>(list: &mut Vec<T>, kept: usize) {
+            list.drain(..list.len().saturating_sub(kept));
+        }
+        newest(&mut self.events, KEPT_EVENTS);
+        newest(&mut self.bad, KEPT_REFUSED);
+        newest(&mut self.revoked, KEPT_REFUSED);
+        let dead = self.generations.iter().filter(|known| !known.state.has_file()).count();
+        let mut surplus = dead.saturating_sub(KEPT_DEAD);
+        self.generations.retain(|generation| {
+            let goes = !generation.state.has_file() && surplus > 0;
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// Whether the invariants on references hold: I5, I6, I7 and the uniqueness of each role.
+    pub(super) fn is_sound(&self, base: &Digest) -> bool {
+        let roles = [State::Active, State::Fallback, State::Probation];
+        let unique = roles
+            .iter()
+            .all(|role| self.generations.iter().filter(|known| known.state == *role).count() <= 1);
+        let mut used = self.generations.iter().filter(|known| roles.contains(&known.state));
+        let clean = used.all(|known| known.base == *base && !self.refused(&known.digest));
+        unique && clean && self.tries_left <= N_TRIES
+    }
+}

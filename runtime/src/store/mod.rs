@@ -1,0 +1,269 @@
+//! The store: adapter generations, which of them is in force, and how that changes safely.
+//!
+//! ```text
+//! stage ─► Staged ─propose─► Probation ─confirm─► Active ─► Fallback ─► Retired
+//!                               │  begin_trial, healthy          │ rollback
+//!                               └──────────rollback──────────────┴─► Bad (refused for good)
+//! ```
+//!
+//! Every transition is one commit of the whole manifest (see `slots`), under a short advisory
+//! lock. What holds at any instant, whatever dies (the handbook's I1–I9; `docs/storage.md` argues
+//! each and `tests/tests/crash.rs` looks for a counterexample):
+//!
+//! * a valid manifest exists, and an acknowledged transition is never lost (I1, I2);
+//! * a generation that the manifest names has its complete, durable file (I3);
+//! * a candidate is put into use at most [`N_TRIES`] times without a healthy report: the try is
+//!   paid for before the adapter is used (I4);
+//! * what was rolled back or forgotten never comes back, and an adapter only ever meets the base
+//!   model that it was made for (I5–I7);
+//! * opening writes nothing before the state that it found is durable (I9).
+//!
+//! The store owns no clock: the host sets the time that the event log shows.
+
+mod error;
+mod files;
+mod manifest;
+mod probation;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use error::StoreError;
+pub use files::digest_of;
+pub use manifest::{Change, Event, Generation, Meta, Metric, Reason, State};
+pub use probation::Trial;
+
+use crate::disk::{Disk, Lock, at};
+use crate::seal::Seal;
+use manifest::Manifest;
+use slots::Slots;
+
+/// SHA-256 of an adapter's bytes, or of a base model.
+pub type Digest = [u8; 32];
+
+/// How often a candidate may be put into use without a healthy report.
+pub const N_TRIES: u8 = 3;
+/// Healthy sessions before a candidate can be confirmed.
+pub const N_HEALTHY: u8 = 3;
+const MAX_METRICS: usize = 8;
+const MAX_METRIC_NAME: usize = 32;
+/// Staged generations kept; beyond, the oldest retires.
+const KEPT_STAGED: usize = 4;
+const LOCK: &str = "lock";
+
+/// Planted faults of the protocol, to see that the tests find them. Never in a normal build.
+#[cfg(any(test, feature = "faults"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Files of replaced generations go before the commit that replaces them.
+    CollectBeforeCommit,
+    /// The try is paid for after the adapter was used.
+    DecrementAfterUse,
+    /// The candidate is named by the manifest before its file is written.
+    ProposeBeforeStage,
+    /// What is to be forgotten is unlinked before the manifest revokes it.
+    UnlinkBeforeRevoke,
+}
+
+/// The adapters of one base model on one disk.
+pub struct Store {
+    disk: Arc<dyn Disk>,
+    seal: Arc<Seal>,
+    slots: Slots,
+    manifest: Manifest,
+    base: Digest,
+    now_ms: u64,
+    /// Whether this session has begun a trial that has not been reported healthy.
+    trial: bool,
+    #[cfg(any(test, feature = "faults"))]
+    mutant: Option<Mutant>,
+}
+
+/// The lower-case hexadecimal form of a digest.
+pub fn hex(digest: &Digest) -> String {
+    use std::fmt::Write;
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String does not fail
+        text
+    })
+}
+
+impl Store {
+    /// Opens the store of `disk`, making an empty one if there was never one, and recovers from
+    /// whatever happened to the last process.
+    ///
+    /// `base` is the fingerprint of the base model in use. Adapters of another base model are
+    /// laid to rest and wake up when that base model returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`] for a wrong root key; nothing is changed then.
+    pub fn open(disk: Arc<dyn Disk>, seal: Arc<Seal>, base: Digest) -> Result<Store, StoreError> {
+        let lock = at(LOCK, LOCK, disk.lock(LOCK))?;
+        let (slots, manifest) = Slots::open(Arc::clone(&disk), Arc::clone(&seal))?;
+        let mut store = Store {
+            disk,
+            seal,
+            slots,
+            manifest,
+            base,
+            now_ms: 0,
+            trial: false,
+            #[cfg(any(test, feature = "faults"))]
+            mutant: None,
+        };
+        for folder in [files::ADAPTERS, files::CHECKPOINTS] {
+            at("make folder", folder, store.disk.make_dir(folder))?;
+        }
+        let mut next = store.manifest.clone();
+        next.adopt_base(&store.base);
+        store.drop_missing(&mut next)?;
+        if next != store.manifest {
+            store.commit(next)?;
+        }
+        store.collect_garbage();
+        drop(lock);
+        Ok(store)
+    }
+
+    /// Plants a fault. Test builds only.
+    #[cfg(any(test, feature = "faults"))]
+    pub fn plant(&mut self, mutant: Mutant) {
+        self.mutant = Some(mutant);
+    }
+
+    /// Tells the time for the event log, in milliseconds since 1970.
+    pub fn set_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    /// The generation that was confirmed; `None`: the bare base model.
+    pub fn active(&self) -> Option<&Generation> {
+        self.manifest.in_state(State::Active)
+    }
+
+    /// What a rollback of the active generation returns to.
+    pub fn fallback(&self) -> Option<&Generation> {
+        self.manifest.in_state(State::Fallback)
+    }
+
+    /// The generation on probation.
+    pub fn candidate(&self) -> Option<&Generation> {
+        self.manifest.in_state(State::Probation)
+    }
+
+    /// What new sessions should use: the candidate while it has tries left or is on trial in this
+    /// session, otherwise the active generation. Use a candidate only after
+    /// [`Store::begin_trial`].
+    pub fn in_force(&self) -> Option<&Generation> {
+        let may_try = self.trial || self.manifest.tries_left > 0;
+        self.candidate().filter(|_| may_try).or_else(|| self.active())
+    }
+
+    /// All generations known, oldest first, with those whose files are gone.
+    pub fn generations(&self) -> &[Generation] {
+        &self.manifest.generations
+    }
+
+    /// Promotions and rollbacks, oldest first.
+    pub fn events(&self) -> &[Event] {
+        &self.manifest.events
+    }
+
+    /// Whether a digest was rolled back or forgotten and may not come back.
+    pub fn is_refused(&self, digest: &Digest) -> bool {
+        self.manifest.refused(digest)
+    }
+
+    /// Counts commits. It only ever grows.
+    pub fn sequence(&self) -> u64 {
+        self.manifest.sequence
+    }
+
+    /// Journal segments that training reads and upkeep must not drop.
+    pub fn pinned(&self) -> &[String] {
+        &self.manifest.pinned
+    }
+
+    /// Replaces the list of pinned journal segments.
+    pub fn pin(&mut self, segments: Vec<String>) -> Result<(), StoreError> {
+        self.change(|manifest, _| {
+            manifest.pinned = segments;
+            Ok(())
+        })
+    }
+
+    fn lock(&self) -> Result<Lock, StoreError> {
+        let lock = at(LOCK, LOCK, self.disk.lock(LOCK))?;
+        self.slots.check_unchanged()?;
+        Ok(lock)
+    }
+
+    /// One transition: edits a copy of the manifest and commits it.
+    fn change<T>(
+        &mut self,
+        edit: impl FnOnce(&mut Manifest, u64) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let _lock = self.lock()?;
+        let mut next = self.manifest.clone();
+        let out = edit(&mut next, self.now_ms)?;
+        if self.planted_early_collection() {
+            self.sweep_as(&next);
+        }
+        self.commit(next)?;
+        Ok(out)
+    }
+
+    fn commit(&mut self, mut next: Manifest) -> Result<(), StoreError> {
+        next.prune();
+        assert!(next.is_sound(&self.base), "a transition broke the manifest's invariants");
+        self.slots.write(&mut next)?;
+        self.manifest = next;
+        Ok(())
+    }
+
+    /// Takes generations out of force whose files are not there at all.
+    fn drop_missing(&self, next: &mut Manifest) -> Result<(), StoreError> {
+        let names = at("list", files::ADAPTERS, self.disk.list(files::ADAPTERS))?;
+        let missing: Vec<Digest> = next
+            .generations
+            .iter()
+            .filter(|known| known.state.has_file() && !names.contains(&hex(&known.digest)))
+            .map(|known| known.digest)
+            .collect();
+        for digest in missing {
+            log::warn!("the file of adapter {} is gone; it is taken back", hex(&digest));
+            next.refuse(&digest, State::Bad);
+            next.log(self.now_ms, digest, Change::RolledBack(Reason::Damaged));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(any(test, feature = "faults"))]
+impl Store {
+    fn planted_early_collection(&self) -> bool {
+        let early = [Mutant::CollectBeforeCommit, Mutant::UnlinkBeforeRevoke];
+        self.mutant.is_some_and(|mutant| early.contains(&mutant))
+    }
+
+    fn planted(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    fn sweep_as(&mut self, next: &Manifest) {
+        let now = std::mem::replace(&mut self.manifest, next.clone());
+        self.collect_garbage();
+        self.manifest = now;
+    }
+}
+
+#[cfg(not(any(test, feature = "faults")))]
+impl Store {
+    fn planted_early_collection(&self) -> bool {
+        false
+    }
+
+    fn sweep_as(&mut self, _: &Manifest) {}
+}

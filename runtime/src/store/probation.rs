@@ -1,0 +1,316 @@
+//! The protocol: from a trained adapter to the one in force, and back.
+
+use super::manifest::Manifest;
+use super::{
+    Change, Digest, Generation, KEPT_STAGED, MAX_METRIC_NAME, MAX_METRICS, Meta, N_HEALTHY,
+    N_TRIES, Reason, State, Store, StoreError, digest_of,
+};
+
+/// What [`Store::begin_trial`] decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trial {
+    /// The candidate may be used in this session.
+    Begun {
+        /// The candidate.
+        digest: Digest,
+        /// Tries left after this one.
+        tries_left: u8,
+    },
+    /// It had used up its tries and was rolled back just now.
+    Exhausted {
+        /// The generation that was the candidate.
+        digest: Digest,
+    },
+}
+
+impl Store {
+    /// Stores an adapter's bytes: sealed, verified, durable, named by their digest. Staging the
+    /// same bytes twice is the same as once.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for bytes that were rolled back or forgotten before. A full disk
+    /// leaves everything as it was.
+    pub fn stage(&mut self, bytes: &[u8], meta: Meta) -> Result<Digest, StoreError> {
+        let too_long = meta.metrics.iter().any(|metric| metric.name.len() > MAX_METRIC_NAME);
+        if meta.metrics.len() > MAX_METRICS || too_long {
+            let (limit, name_bytes) = (MAX_METRICS, MAX_METRIC_NAME);
+            return Err(StoreError::TooManyMetrics { limit, name_bytes });
+        }
+        let digest = digest_of(bytes);
+        if self.manifest.refused(&digest) {
+            return Err(StoreError::Refused { digest });
+        }
+        if self.manifest.live(&digest).is_some() && self.read_adapter(&digest).is_ok() {
+            return Ok(digest);
+        }
+        let lock = self.lock()?;
+        let file_first = !self.planted_propose_before_stage();
+        if file_first {
+            self.write_adapter(&digest, bytes)?;
+        }
+        let mut next = self.manifest.clone();
+        if next.live(&digest).is_none() {
+            next.add(digest, self.base, meta);
+        }
+        self.commit(next)?;
+        if !file_first {
+            self.write_adapter(&digest, bytes)?;
+        }
+        drop(lock);
+        self.collect_garbage();
+        Ok(digest)
+    }
+
+    /// Puts a staged generation on probation: from now on it is the candidate.
+    pub fn propose(&mut self, digest: &Digest) -> Result<(), StoreError> {
+        self.expect_state(digest, State::Staged)?;
+        if self.candidate().is_some() {
+            return Err(StoreError::CandidateExists);
+        }
+        if !self.planted_propose_before_stage() {
+            self.read_adapter(digest)?;
+        }
+        self.change(|next, now_ms| {
+            next.move_to(digest, State::Probation);
+            (next.tries_left, next.healthy, next.trial_open) = (N_TRIES, 0, false);
+            next.log(now_ms, *digest, Change::Proposed);
+            Ok(())
+        })
+    }
+
+    /// Pays for one try of the candidate, durably. Call it before the first forward pass with the
+    /// candidate in a session. A second call in the same session costs nothing.
+    pub fn begin_trial(&mut self) -> Result<Trial, StoreError> {
+        let digest = self.candidate().ok_or(StoreError::NoCandidate)?.digest;
+        let tries_left = self.manifest.tries_left;
+        if self.trial {
+            return Ok(Trial::Begun { digest, tries_left });
+        }
+        if tries_left == 0 {
+            self.rollback(Reason::TriesExhausted)?;
+            return Ok(Trial::Exhausted { digest });
+        }
+        if !self.planted_decrement_after_use() {
+            self.pay_try()?;
+        }
+        self.trial = true;
+        Ok(Trial::Begun { digest, tries_left: tries_left - 1 })
+    }
+
+    fn pay_try(&mut self) -> Result<(), StoreError> {
+        self.change(|next, _| {
+            (next.tries_left, next.trial_open) = (next.tries_left - 1, true);
+            Ok(())
+        })
+    }
+
+    /// Reports a healthy session with the candidate: its try is given back.
+    pub fn healthy(&mut self) -> Result<(), StoreError> {
+        if !self.trial {
+            return Err(StoreError::NoTrial);
+        }
+        if self.planted_decrement_after_use() {
+            self.pay_try()?;
+        }
+        self.change(|next, _| {
+            next.tries_left = (next.tries_left + 1).min(N_TRIES);
+            next.healthy = (next.healthy + 1).min(N_HEALTHY);
+            next.trial_open = false;
+            Ok(())
+        })?;
+        self.trial = false;
+        Ok(())
+    }
+
+    /// Whether an earlier session began a trial and never reported.
+    pub fn trial_interrupted(&self) -> bool {
+        self.manifest.trial_open && !self.trial
+    }
+
+    /// Gives the try of an interrupted trial back: the system says that the process ended for a
+    /// reason that was not the adapter's fault.
+    pub fn forgive_trial(&mut self) -> Result<(), StoreError> {
+        if !self.trial_interrupted() {
+            return Err(StoreError::NoTrial);
+        }
+        self.change(|next, _| {
+            next.tries_left = (next.tries_left + 1).min(N_TRIES);
+            next.trial_open = false;
+            Ok(())
+        })
+    }
+
+    /// Healthy sessions of the candidate so far.
+    pub fn healthy_sessions(&self) -> u8 {
+        self.manifest.healthy
+    }
+
+    /// Tries that the candidate has left.
+    pub fn tries_left(&self) -> u8 {
+        self.manifest.tries_left
+    }
+
+    /// Makes the candidate the active generation; the active one becomes the fallback, and what
+    /// was the fallback retires. Files go only after that is durable.
+    pub fn confirm(&mut self) -> Result<(), StoreError> {
+        let digest = self.candidate().ok_or(StoreError::NoCandidate)?.digest;
+        let (healthy, needed) = (self.manifest.healthy, N_HEALTHY);
+        if healthy < needed {
+            return Err(StoreError::NotHealthy { healthy, needed });
+        }
+        self.read_adapter(&digest)?;
+        self.change(|next, now_ms| {
+            next.shift(State::Fallback, State::Retired);
+            next.shift(State::Active, State::Fallback);
+            next.shift(State::Probation, State::Active);
+            next.end_probation();
+            next.log(now_ms, digest, Change::Confirmed);
+            Ok(())
+        })?;
+        self.trial = false;
+        self.collect_garbage();
+        Ok(())
+    }
+
+    /// Takes back the candidate, or, without one, the active generation in favour of the
+    /// fallback. Its digest is refused from then on. Returns the generation taken back.
+    pub fn rollback(&mut self, reason: Reason) -> Result<Digest, StoreError> {
+        let taken = self.candidate().or_else(|| self.active());
+        let digest = taken.ok_or(StoreError::NothingToRollBack)?.digest;
+        self.refuse(digest, reason)?;
+        Ok(digest)
+    }
+
+    /// Refuses a digest for good, wherever it stands and whether it is known here or not.
+    pub fn mark_bad(&mut self, digest: &Digest) -> Result<(), StoreError> {
+        self.refuse(*digest, Reason::Host)
+    }
+
+    fn refuse(&mut self, digest: Digest, reason: Reason) -> Result<(), StoreError> {
+        self.change(|next, now_ms| {
+            next.refuse(&digest, State::Bad);
+            next.log(now_ms, digest, Change::RolledBack(reason));
+            Ok(())
+        })?;
+        self.after_removal();
+        Ok(())
+    }
+
+    /// Takes back every generation of `digests` and all that were trained from them: their data
+    /// is to be forgotten. The best clean ancestor is in force when this returns. Returns the
+    /// digests revoked.
+    pub fn revoke(&mut self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        let revoked = self.change(|next, now_ms| {
+            let mut gone = digests.to_vec();
+            // Ancestors come before descendants in the list, so one pass finds them all.
+            for generation in &next.generations {
+                let tainted = generation.meta.parent.is_some_and(|parent| gone.contains(&parent));
+                if tainted && !gone.contains(&generation.digest) {
+                    gone.push(generation.digest);
+                }
+            }
+            // The fallback first: it must not step forward when the active one goes.
+            let fallback = next.in_state(State::Fallback).map(|fallback| fallback.digest);
+            gone.sort_by_key(|digest| Some(*digest) != fallback);
+            for digest in &gone {
+                next.refuse(digest, State::Revoked);
+                next.log(now_ms, *digest, Change::Revoked);
+            }
+            Ok(gone)
+        })?;
+        self.after_removal();
+        Ok(revoked)
+    }
+
+    fn after_removal(&mut self) {
+        if self.candidate().is_none() {
+            self.trial = false;
+        }
+        self.collect_garbage();
+    }
+
+    /// The host is sure of the base model in use: adapters of other base models may go.
+    pub fn confirm_base(&mut self) -> Result<(), StoreError> {
+        if self.manifest.in_state(State::Dormant).is_none() {
+            return Ok(());
+        }
+        self.change(|next, _| {
+            next.shift(State::Dormant, State::Retired);
+            Ok(())
+        })?;
+        self.collect_garbage();
+        Ok(())
+    }
+
+    fn expect_state(&self, digest: &Digest, needed: State) -> Result<(), StoreError> {
+        let live = self.manifest.live(digest).ok_or(StoreError::Unknown { digest: *digest })?;
+        if live.state == needed {
+            return Ok(());
+        }
+        Err(StoreError::WrongState { digest: *digest, state: live.state, needed })
+    }
+}
+
+impl Manifest {
+    fn add(&mut self, digest: Digest, base: Digest, meta: Meta) {
+        let staged = |known: &&mut Generation| known.state == State::Staged;
+        let surplus = self.generations.iter_mut().filter(staged).count() + 1;
+        let oldest = self.generations.iter_mut().filter(staged);
+        for generation in oldest.take(surplus.saturating_sub(KEPT_STAGED)) {
+            generation.state = State::Retired;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let (state, returns_to) = (State::Staged, None);
+        self.generations.push(Generation { number, digest, base, state, returns_to, meta });
+    }
+
+    /// Lays generations of other base models to rest and wakes those of this one.
+    pub(super) fn adopt_base(&mut self, base: &Digest) {
+        let mut changed = Vec::new();
+        for generation in self.generations.iter_mut().filter(|known| known.state.has_file()) {
+            let here = generation.base == *base;
+            match (here, generation.state) {
+                (true, State::Dormant) => {
+                    generation.state = generation.returns_to.take().unwrap_or(State::Staged);
+                }
+                (false, state) if state != State::Dormant => {
+                    // A probation that was interrupted starts again from the beginning.
+                    let staged = matches!(state, State::Probation);
+                    generation.returns_to = Some(if staged { State::Staged } else { state });
+                    generation.state = State::Dormant;
+                }
+                _ => continue,
+            }
+            changed.push(generation.digest);
+        }
+        if self.in_state(State::Probation).is_none() {
+            self.end_probation();
+        }
+        for digest in changed {
+            self.log(0, digest, Change::BaseChanged);
+        }
+    }
+}
+
+#[cfg(any(test, feature = "faults"))]
+impl Store {
+    fn planted_decrement_after_use(&self) -> bool {
+        self.planted(super::Mutant::DecrementAfterUse)
+    }
+
+    fn planted_propose_before_stage(&self) -> bool {
+        self.planted(super::Mutant::ProposeBeforeStage)
+    }
+}
+
+#[cfg(not(any(test, feature = "faults")))]
+impl Store {
+    fn planted_decrement_after_use(&self) -> bool {
+        false
+    }
+
+    fn planted_propose_before_stage(&self) -> bool {
+        false
+    }
+}

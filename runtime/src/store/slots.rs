@@ -1,0 +1,203 @@
+//! The manifest on disk: two slots, written in turn, each sealed whole.
+//!
+//! ```text
+//! files M0 and M1, 16 KiB each, allocated once so that a full disk cannot stop a rollback
+//!   0   magic "SWM1" | version u16 = 1 | algorithm u8 | reserved u8 = 0
+//!   8   sequence u64 | length u32 of what follows at 24 | reserved u32 = 0
+//!   24  salt 32 | ciphertext of the rkyv archive | tag 16       (AAD: bytes 0..24)
+//!       whatever an earlier, longer manifest left
+//! ```
+//!
+//! The valid slot with the higher sequence is the state. A commit writes the other slot and syncs
+//! it: a crash leaves the old state or the new one. Creation writes M0 and its name durably before
+//! M1 exists, and acknowledges nothing before M1 is durable too. So a missing M1 beside an invalid
+//! M0 means that the store was never there, and two unreadable slots never do: those are refused,
+//! not overwritten, because they may belong to another root key.
+
+use std::io;
+use std::sync::Arc;
+
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
+
+use super::StoreError;
+use super::manifest::Manifest;
+use crate::disk::{Disk, at};
+use crate::seal::{Algorithm, SALT_BYTES, Seal, TAG_BYTES};
+
+const MAGIC: [u8; 4] = *b"SWM1";
+const VERSION: u16 = 1;
+const HEADER: usize = 24;
+const SLOT_BYTES: usize = 16 * 1024;
+const LABEL: &[u8] = b"sapwood manifest v1";
+const NAMES: [&str; 2] = ["M0", "M1"];
+
+enum Slot {
+    Absent,
+    Invalid,
+    Valid(Manifest),
+}
+
+pub(super) struct Slots {
+    disk: Arc<dyn Disk>,
+    seal: Arc<Seal>,
+    /// The slot that holds the state.
+    current: usize,
+    /// The highest sequence that may be on disk, from commits that failed too.
+    highest: u64,
+}
+
+impl Slots {
+    /// Finds the state, or makes an empty store. The state is durable when this returns, and
+    /// nothing was written before it was (I9).
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        seal: Arc<Seal>,
+    ) -> Result<(Slots, Manifest), StoreError> {
+        let mut slots = Slots { disk, seal, current: 0, highest: 0 };
+        let found = [slots.load(0)?, slots.load(1)?];
+        let mut absent = [false; 2];
+        let mut newest: Option<(usize, Manifest)> = None;
+        for (index, slot) in found.into_iter().enumerate() {
+            match slot {
+                Slot::Absent => absent[index] = true,
+                Slot::Invalid => {}
+                Slot::Valid(manifest) => {
+                    let best = newest.as_ref().map_or(0, |(_, best)| best.sequence);
+                    if manifest.sequence > best {
+                        newest = Some((index, manifest));
+                    }
+                }
+            }
+        }
+        let mut manifest = match newest {
+            Some((index, manifest)) => {
+                slots.current = index;
+                at("sync", NAMES[index], slots.disk.sync(NAMES[index]))?;
+                at("sync folder", "", slots.disk.sync_dir(""))?;
+                manifest
+            }
+            None if absent[1] => slots.create(absent[0])?,
+            None => return Err(StoreError::Unreadable),
+        };
+        slots.highest = manifest.sequence;
+        if absent[1 - slots.current] {
+            slots.write(&mut manifest)?;
+        }
+        Ok((slots, manifest))
+    }
+
+    fn create(&mut self, absent: bool) -> Result<Manifest, StoreError> {
+        if !absent {
+            at("unlink", NAMES[0], self.disk.unlink(NAMES[0]))?;
+        }
+        let store_id = self.seal.store_id();
+        let mut manifest = Manifest { store_id, next_number: 1, ..Manifest::default() };
+        self.current = 1; // so that the first write goes to M0
+        self.write(&mut manifest)?;
+        Ok(manifest)
+    }
+
+    fn load(&self, index: usize) -> Result<Slot, StoreError> {
+        let bytes = match self.disk.read(NAMES[index]) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Slot::Absent),
+            read => at("read", NAMES[index], read)?,
+        };
+        Ok(self.decode(&bytes)?.map_or(Slot::Invalid, Slot::Valid))
+    }
+
+    /// The manifest in a slot's bytes; `None` if they are not an authentic one.
+    fn decode(&self, bytes: &[u8]) -> Result<Option<Manifest>, StoreError> {
+        let Some((header, body)) = bytes.split_at_checked(HEADER) else { return Ok(None) };
+        if header[..4] != MAGIC {
+            return Ok(None);
+        }
+        let length = u32_at(header, 16) as usize;
+        let (Ok(algorithm), Some(body)) = (Algorithm::from_id(header[6]), body.get(..length))
+        else {
+            return Ok(None);
+        };
+        let Ok(text) = self.seal.open(algorithm, LABEL, header, body) else { return Ok(None) };
+        // Authentic from here on: ours, whatever its version.
+        let found = u16::from_le_bytes([header[4], header[5]]);
+        if found > VERSION {
+            return Err(StoreError::NewerVersion { found, known: VERSION });
+        }
+        let mut aligned = AlignedVec::<16>::with_capacity(text.len());
+        aligned.extend_from_slice(&text);
+        let manifest = rkyv::from_bytes::<Manifest, rancor::Error>(&aligned).ok();
+        Ok(manifest.filter(|manifest| manifest.sequence == u64_at(header, 8)))
+    }
+
+    /// Writes the next state into the other slot. Its sequence is set here. On an error the
+    /// current slot is untouched.
+    pub(super) fn write(&mut self, manifest: &mut Manifest) -> Result<(), StoreError> {
+        let other = 1 - self.current;
+        let name = NAMES[other];
+        manifest.sequence = self.highest + 1;
+        let mut bytes = self.encode(manifest)?;
+        let length = match self.disk.len(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                at("create", name, self.disk.create(name))?;
+                None
+            }
+            length => Some(at("measure", name, length)?),
+        };
+        if length.is_none_or(|length| length < SLOT_BYTES as u64) {
+            bytes.resize(SLOT_BYTES, 0);
+        }
+        // A failed commit may yet be found after a crash, so its sequence is used up, and the
+        // next one goes to the same slot: the current one stays whole.
+        self.highest = manifest.sequence;
+        at("write", name, self.disk.write_at(name, 0, &bytes))?;
+        at("sync", name, self.disk.sync(name))?;
+        if length.is_none() {
+            at("sync folder", "", self.disk.sync_dir(""))?;
+        }
+        self.current = other;
+        Ok(())
+    }
+
+    fn encode(&self, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
+        let text = rkyv::to_bytes::<rancor::Error>(manifest).expect("plain data always archives");
+        let length = SALT_BYTES + text.len() + TAG_BYTES;
+        let (bytes, limit) = (HEADER + length, SLOT_BYTES);
+        if bytes > limit {
+            return Err(StoreError::ManifestFull { bytes, limit });
+        }
+        let mut slot = Vec::with_capacity(SLOT_BYTES);
+        slot.extend_from_slice(&MAGIC);
+        slot.extend_from_slice(&VERSION.to_le_bytes());
+        slot.extend_from_slice(&[self.seal.algorithm().id(), 0]);
+        slot.extend_from_slice(&manifest.sequence.to_le_bytes());
+        slot.extend_from_slice(&(length as u32).to_le_bytes());
+        slot.extend_from_slice(&[0; 4]);
+        let sealed = self.seal.seal(LABEL, &slot, &text)?;
+        slot.extend_from_slice(&sealed);
+        Ok(slot)
+    }
+
+    /// Whether somebody else has committed since. Only headers are looked at.
+    pub(super) fn check_unchanged(&self) -> Result<(), StoreError> {
+        let mut newest = 0;
+        for name in NAMES {
+            let bytes = at("read", name, self.disk.read(name))?;
+            if bytes.len() >= HEADER && bytes[..4] == MAGIC {
+                newest = newest.max(u64_at(&bytes, 8));
+            }
+        }
+        if newest > self.highest { Err(StoreError::ChangedElsewhere) } else { Ok(()) }
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(word)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}

@@ -1,0 +1,332 @@
+//! The protocol on a disk that works, and on one that fails.
+
+use std::io;
+use std::sync::Arc;
+
+use super::*;
+use crate::disk::sim::{Fault, FaultKind, SimDisk};
+use crate::disk::{Disk, RealDisk};
+
+const BASE: Digest = [1; 32];
+
+fn open_on(disk: &SimDisk, base: Digest) -> Result<Store, StoreError> {
+    Store::open(Arc::new(disk.clone()), Arc::new(Seal::new([7; 32])), base)
+}
+
+fn open(disk: &SimDisk) -> Store {
+    open_on(disk, BASE).unwrap()
+}
+
+fn promote(store: &mut Store, bytes: &[u8]) -> Digest {
+    let parent = store.active().map(|active| active.digest);
+    let digest = store.stage(bytes, Meta { parent, ..Meta::default() }).unwrap();
+    store.propose(&digest).unwrap();
+    for _ in 0..N_HEALTHY {
+        assert!(matches!(store.begin_trial().unwrap(), Trial::Begun { .. }));
+        store.healthy().unwrap();
+    }
+    store.confirm().unwrap();
+    digest
+}
+
+fn in_force(store: &Store) -> Option<Digest> {
+    store.in_force().map(|generation| generation.digest)
+}
+
+#[test]
+fn a_promotion_survives_reopening_and_a_rollback_returns() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    assert_eq!(in_force(&store), None);
+    let one = promote(&mut store, b"one");
+    let two = promote(&mut store, b"two");
+    drop(store);
+    let mut store = open(&disk);
+    assert_eq!(in_force(&store), Some(two));
+    assert_eq!(store.adapter_bytes(&two).unwrap(), b"two");
+    assert_eq!(store.fallback().unwrap().digest, one);
+    assert_eq!(store.rollback(Reason::Host).unwrap(), two);
+    assert_eq!(in_force(&store), Some(one));
+    assert!(matches!(store.stage(b"two", Meta::default()), Err(StoreError::Refused { .. })));
+    assert!(matches!(store.adapter_bytes(&two), Err(StoreError::Unknown { .. })));
+    store.rollback(Reason::Unhealthy).unwrap();
+    assert_eq!(in_force(&store), None);
+    assert!(matches!(store.rollback(Reason::Host), Err(StoreError::NothingToRollBack)));
+    let changes: Vec<Change> = store.events().iter().map(|event| event.change).collect();
+    assert_eq!(changes[1], Change::Confirmed);
+    assert_eq!(changes[4], Change::RolledBack(Reason::Host));
+    assert_eq!(disk.list("a").unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_bad_candidate_is_gone_after_three_starts() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let good = promote(&mut store, b"good");
+    let bad = store.stage(b"bad", Meta::default()).unwrap();
+    store.propose(&bad).unwrap();
+    for tries_left in [2, 1, 0] {
+        let mut store = open(&disk); // each start dies without a report
+        assert_eq!(in_force(&store), Some(bad));
+        assert_eq!(store.begin_trial().unwrap(), Trial::Begun { digest: bad, tries_left });
+        assert_eq!(in_force(&store), Some(bad));
+    }
+    let mut store = open(&disk);
+    assert_eq!(in_force(&store), Some(good));
+    assert_eq!(store.begin_trial().unwrap(), Trial::Exhausted { digest: bad });
+    assert!(store.is_refused(&bad));
+    assert_eq!(in_force(&store), Some(good));
+}
+
+#[test]
+fn a_thousand_forgiven_kills_roll_nothing_back() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let digest = store.stage(b"new", Meta::default()).unwrap();
+    store.propose(&digest).unwrap();
+    for _ in 0..1000 {
+        let mut store = open(&disk);
+        if store.trial_interrupted() {
+            store.forgive_trial().unwrap();
+        }
+        assert!(matches!(store.begin_trial().unwrap(), Trial::Begun { tries_left: 2, .. }));
+    }
+    assert_eq!(in_force(&open(&disk)), Some(digest));
+}
+
+#[test]
+fn confirmation_needs_health_and_a_whole_file() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    assert!(matches!(store.confirm(), Err(StoreError::NoCandidate)));
+    assert!(matches!(store.healthy(), Err(StoreError::NoTrial)));
+    let digest = store.stage(b"new", Meta::default()).unwrap();
+    store.propose(&digest).unwrap();
+    assert!(matches!(store.confirm(), Err(StoreError::NotHealthy { healthy: 0, needed: 3 })));
+    let other = store.stage(b"other", Meta::default()).unwrap();
+    assert!(matches!(store.propose(&other), Err(StoreError::CandidateExists)));
+    assert!(matches!(store.propose(&digest), Err(StoreError::WrongState { .. })));
+    for _ in 0..3 {
+        store.begin_trial().unwrap();
+        store.healthy().unwrap();
+    }
+    disk.corrupt(&files::adapter_path(&digest), 120, 1).unwrap();
+    assert!(matches!(store.confirm(), Err(StoreError::Damaged { .. })));
+    assert_eq!(store.rollback(Reason::Damaged).unwrap(), digest);
+}
+
+#[test]
+fn revoking_takes_descendants_and_returns_to_the_clean_ancestor() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let one = promote(&mut store, b"one");
+    let two = promote(&mut store, b"two");
+    let three = store.stage(b"three", Meta { parent: Some(two), ..Meta::default() }).unwrap();
+    store.propose(&three).unwrap();
+    let mut revoked = store.revoke(&[two]).unwrap();
+    revoked.sort();
+    let mut expected = vec![two, three];
+    expected.sort();
+    assert_eq!(revoked, expected);
+    assert_eq!((in_force(&store), store.candidate()), (Some(one), None));
+    let four = promote(&mut store, b"four");
+    assert_eq!(store.fallback().unwrap().digest, one);
+    store.revoke(&[one]).unwrap();
+    assert_eq!((in_force(&store), store.fallback()), (None, None));
+    assert!(store.is_refused(&four));
+}
+
+#[test]
+fn another_base_model_lays_adapters_to_rest_and_its_return_wakes_them() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let one = promote(&mut store, b"one");
+    let store = open_on(&disk, [2; 32]).unwrap();
+    assert_eq!(in_force(&store), None);
+    assert_eq!(store.generations()[0].state, State::Dormant);
+    assert_eq!(in_force(&open(&disk)), Some(one));
+    let mut store = open_on(&disk, [2; 32]).unwrap();
+    store.confirm_base().unwrap();
+    assert_eq!(in_force(&open(&disk)), None);
+    assert_eq!(disk.list("a").unwrap().len(), 0);
+}
+
+#[test]
+fn a_wrong_root_key_is_refused_and_nothing_changes() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let one = promote(&mut store, b"one");
+    let stranger = Arc::new(Seal::new([8; 32]));
+    let refused = Store::open(Arc::new(disk.clone()), stranger, BASE);
+    assert!(matches!(refused, Err(StoreError::Unreadable)));
+    assert_eq!(in_force(&open(&disk)), Some(one));
+}
+
+#[test]
+fn every_damaged_manifest_byte_leaves_a_state_or_a_refusal() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    promote(&mut store, b"one");
+    let newest = store.sequence();
+    let image = disk.image();
+    for slot in ["M0", "M1"] {
+        for at in 0..1200 {
+            let disk = SimDisk::from_image(image.clone());
+            disk.corrupt(slot, at, 0x10).unwrap();
+            let sequence = open(&disk).sequence();
+            assert!(sequence == newest || sequence == newest - 1, "{slot} byte {at}");
+        }
+        let disk = SimDisk::from_image(image.clone());
+        disk.truncate(slot, 10).unwrap();
+        open(&disk);
+    }
+    for slot in ["M0", "M1"] {
+        disk.corrupt(slot, 30, 1).unwrap();
+    }
+    assert!(matches!(open_on(&disk, BASE), Err(StoreError::Unreadable)));
+}
+
+#[test]
+fn two_writers_do_not_overwrite_each_other() {
+    let disk = SimDisk::new();
+    let (mut one, mut two) = (open(&disk), open(&disk));
+    one.stage(b"one", Meta::default()).unwrap();
+    assert!(matches!(two.stage(b"two", Meta::default()), Err(StoreError::ChangedElsewhere)));
+    let held = disk.lock("lock").unwrap();
+    assert!(matches!(one.pin(vec![]), Err(StoreError::Busy)));
+    drop(held);
+    one.pin(vec![]).unwrap();
+    assert_eq!(open(&disk).generations().len(), 1);
+}
+
+#[test]
+fn checkpoints_come_back_bit_for_bit_and_the_newest_whole_one_wins() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    assert_eq!(store.load_checkpoint().unwrap(), None);
+    let first: Vec<u8> = (0..200_000_u32).map(|i| (i.wrapping_mul(i) >> 3) as u8).collect();
+    store.save_checkpoint(&first).unwrap();
+    assert_eq!(open(&disk).load_checkpoint().unwrap().unwrap(), first);
+    store.save_checkpoint(b"second").unwrap();
+    assert_eq!(store.load_checkpoint().unwrap().unwrap(), b"second");
+    disk.corrupt("c/1", 110, 1).unwrap();
+    assert_eq!(store.load_checkpoint().unwrap().unwrap(), first);
+    store.clear_checkpoint().unwrap();
+    assert_eq!(open(&disk).load_checkpoint().unwrap(), None);
+}
+
+/// Runs `work` with a failure at each of its operations in turn.
+fn with_every_fault(work: impl Fn(&mut Store) -> Result<(), StoreError>, check: impl Fn(&Store)) {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    promote(&mut store, b"before");
+    let image = disk.image();
+    for kind in [FaultKind::StorageFull, FaultKind::Io, FaultKind::Denied] {
+        for forever in [false, true] {
+            for step in 0.. {
+                let disk = SimDisk::from_image(image.clone());
+                let mut store = open(&disk);
+                let at = disk.operations() + step;
+                disk.fail(Some(Fault { at, kind, forever }));
+                let result = work(&mut store);
+                let struck = disk.operations() > at;
+                disk.fail(None);
+                if let Err(error) = &result {
+                    assert!(matches!(error, StoreError::Disk(_)), "{error}");
+                }
+                check(&open(&disk));
+                if !struck {
+                    result.unwrap();
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_failure_of_the_disk_loses_the_adapter_in_force() {
+    let before = digest_of(b"before");
+    with_every_fault(
+        |store| {
+            let digest = store.stage(b"after", Meta::default())?;
+            store.propose(&digest)?;
+            store.begin_trial()?;
+            store.healthy()?;
+            store.save_checkpoint(b"state")
+        },
+        |store| {
+            assert_eq!(store.active().unwrap().digest, before);
+            assert_eq!(store.adapter_bytes(&before).unwrap(), b"before");
+            for known in store.generations().iter().filter(|known| known.state.has_file()) {
+                store.adapter_bytes(&known.digest).unwrap();
+            }
+        },
+    );
+}
+
+#[test]
+fn a_full_disk_cannot_stop_a_rollback() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let one = promote(&mut store, b"one");
+    promote(&mut store, b"two");
+    let at = disk.operations();
+    disk.fail(Some(Fault { at, kind: FaultKind::StorageFull, forever: true }));
+    assert!(store.stage(b"three", Meta::default()).is_err());
+    store.rollback(Reason::Unhealthy).unwrap();
+    assert_eq!(in_force(&store), Some(one));
+    disk.fail(None);
+    assert_eq!(in_force(&open(&disk)), Some(one));
+}
+
+#[test]
+fn the_manifest_stays_within_its_slot_through_hundreds_of_generations() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let metric = |i: usize| Metric { name: format!("{i:032}"), value: 1.0 };
+    for i in 0..200_u32 {
+        let meta = Meta { metrics: (0..MAX_METRICS).map(metric).collect(), ..Meta::default() };
+        let digest = store.stage(&i.to_le_bytes(), meta).unwrap();
+        store.propose(&digest).unwrap();
+        if i % 3 == 0 {
+            store.rollback(Reason::Gate).unwrap();
+            continue;
+        }
+        for _ in 0..N_HEALTHY {
+            store.begin_trial().unwrap();
+            store.healthy().unwrap();
+        }
+        store.confirm().unwrap();
+    }
+    assert_eq!(disk.len("M0").unwrap(), 16 * 1024);
+    assert_eq!(disk.list("a").unwrap().len(), 2);
+}
+
+#[test]
+fn a_real_folder_keeps_everything_and_locks() {
+    let root = std::env::temp_dir().join(format!("sapwood-store-{}", std::process::id()));
+    let seal = Arc::new(Seal::new([7; 32]));
+    let open = || {
+        let disk = Arc::new(RealDisk::open(&root).unwrap());
+        Store::open(disk, Arc::clone(&seal), BASE).unwrap()
+    };
+    let mut store = open();
+    let one = promote(&mut store, &vec![5; 300_000]);
+    store.save_checkpoint(b"state").unwrap();
+    drop(store);
+    let mut store = open();
+    assert_eq!(store.adapter_bytes(&one).unwrap(), vec![5; 300_000]);
+    assert_eq!(store.load_checkpoint().unwrap().unwrap(), b"state");
+    let disk = RealDisk::open(&root).unwrap();
+    let held = disk.lock("lock").unwrap();
+    assert_eq!(disk.lock("lock").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    assert!(matches!(store.rollback(Reason::Host), Err(StoreError::Busy)));
+    drop(held);
+    store.rollback(Reason::Host).unwrap();
+    for name in ["M0", "M1"] {
+        let bytes = std::fs::read(root.join(name)).unwrap();
+        assert_eq!(bytes.len(), 16 * 1024);
+    }
+    std::fs::remove_dir_all(&root).unwrap();
+}
