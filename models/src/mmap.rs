@@ -5,6 +5,7 @@
 //! private directory or bundle, replaced by writing a new file under a new name.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub enum MapError {
     },
     /// A file larger than accepted.
     #[error(
-        "{} has {bytes} bytes, the limit is {max}: choose a smaller or more quantized model",
+        "{} has {bytes} bytes, the limit is {max}: choose a smaller file",
         path.display()
     )]
     TooLarge {
@@ -55,6 +56,16 @@ pub enum MapError {
         bytes: u64,
         /// Largest size accepted.
         max: u64,
+    },
+    /// A file that was written to while it was read.
+    #[error("{} changed while it was read ({bytes} bytes, then {read}): try again", path.display())]
+    Changed {
+        /// The path asked for.
+        path: PathBuf,
+        /// Size before.
+        bytes: u64,
+        /// Bytes read (at most one more than before).
+        read: u64,
     },
     /// Any other refusal of the operating system.
     #[error("cannot read {}: {source}", path.display())]
@@ -84,26 +95,33 @@ impl Mapped {
     /// See [`MapError`]; each says what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, MapError> {
         let path = path.as_ref();
-        // Before opening: opening a pipe would wait for a writer.
-        let metadata = std::fs::metadata(path).map_err(|error| refusal(path, error))?;
-        if !metadata.is_file() {
-            return Err(MapError::NotRegularFile { path: path.to_owned() });
-        }
-        let file = File::open(path).map_err(|error| refusal(path, error))?;
-        let bytes = file.metadata().map_err(|error| refusal(path, error))?.len();
-        if bytes == 0 {
-            return Err(MapError::Empty { path: path.to_owned() });
-        }
         let max = limits::FILE_BYTES.min(u64::try_from(isize::MAX).unwrap_or(u64::MAX));
-        if bytes > max {
-            return Err(MapError::TooLarge { path: path.to_owned(), bytes, max });
-        }
+        let (file, _) = open(path, max)?;
         // SAFETY: The mapping is private and read-only, and lives as long as every reference
         // into it (`bytes` borrows from `self`). That no other process changes or truncates the
         // file meanwhile is the documented condition on the files we are given; the header is
         // copied before it is checked, so that even a change cannot pass unchecked values on.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| refusal(path, error))?;
         Ok(Self(Arc::new(Source::Map(map))))
+    }
+
+    /// Read a regular file of 1 to `max_bytes` bytes into memory: for small files that somebody
+    /// else may replace while they are in use.
+    ///
+    /// # Errors
+    /// See [`MapError`]; each says what to do.
+    pub fn read(path: impl AsRef<Path>, max_bytes: u64) -> Result<Self, MapError> {
+        let path = path.as_ref();
+        let (file, len) = open(path, max_bytes)?;
+        let mut bytes = Vec::new();
+        // One byte more than there was, to notice a file that grows meanwhile.
+        let read = file.take(len.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|error| refusal(path, error))?;
+        let read = bytes.len() as u64;
+        if read != len {
+            return Err(MapError::Changed { path: path.to_owned(), bytes: len, read });
+        }
+        Ok(Self::from_vec(bytes))
     }
 
     /// Bytes that are part of the program.
@@ -132,11 +150,92 @@ impl AsRef<[u8]> for Mapped {
     }
 }
 
+/// A regular file of 1 to `max` bytes, and its size.
+fn open(path: &Path, max: u64) -> Result<(File, u64), MapError> {
+    // Before opening: opening a pipe would wait for a writer.
+    let metadata = std::fs::metadata(path).map_err(|error| refusal(path, error))?;
+    if !metadata.is_file() {
+        return Err(MapError::NotRegularFile { path: path.to_owned() });
+    }
+    let file = File::open(path).map_err(|error| refusal(path, error))?;
+    let bytes = file.metadata().map_err(|error| refusal(path, error))?.len();
+    match bytes {
+        0 => Err(MapError::Empty { path: path.to_owned() }),
+        _ if bytes > max => Err(MapError::TooLarge { path: path.to_owned(), bytes, max }),
+        _ => Ok((file, bytes)),
+    }
+}
+
 fn refusal(path: &Path, source: std::io::Error) -> MapError {
     let path = path.to_owned();
     match source.kind() {
         std::io::ErrorKind::NotFound => MapError::NotFound { path },
         std::io::ErrorKind::PermissionDenied => MapError::NoPermission { path },
         _ => MapError::Io { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("sapwood-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_file_is_the_same_mapped_and_read() {
+        let folder = folder("mapped");
+        let path = folder.join("file");
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let mapped = Mapped::open(&path).unwrap();
+        let clone = mapped.clone();
+        drop(mapped);
+        assert_eq!(clone.bytes(), bytes);
+        assert_eq!(Mapped::read(&path, 100_000).unwrap().bytes(), bytes);
+        assert_eq!(Mapped::from_vec(bytes.clone()).bytes(), bytes);
+        assert_eq!(Mapped::from_static(b"abc").bytes(), b"abc");
+        assert!(matches!(
+            Mapped::read(&path, 99_999),
+            Err(MapError::TooLarge { bytes: 100_000, max: 99_999, .. })
+        ));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn each_refusal_has_its_error() {
+        let folder = folder("refusals");
+        let missing = Mapped::open(folder.join("none")).unwrap_err();
+        assert!(matches!(missing, MapError::NotFound { .. }));
+        assert!(matches!(Mapped::open(&folder), Err(MapError::NotRegularFile { .. })));
+        let empty = folder.join("empty");
+        std::fs::write(&empty, b"").unwrap();
+        assert!(matches!(Mapped::open(&empty), Err(MapError::Empty { .. })));
+        for error in [missing, Mapped::open(&empty).unwrap_err()] {
+            assert!(error.to_string().contains("download the model again"), "{error}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_permission_is_said_so() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = folder("permission");
+        let path = folder.join("secret");
+        std::fs::write(&path, b"x").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+        // The superuser may read everything: then there is nothing to show.
+        if File::open(&path).is_err() {
+            assert!(matches!(Mapped::open(&path), Err(MapError::NoPermission { .. })));
+        } else {
+            eprintln!("SKIPPED: this user may read files without permission");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+        let error = refusal(Path::new("x"), std::io::ErrorKind::PermissionDenied.into());
+        assert!(matches!(error, MapError::NoPermission { .. }));
     }
 }

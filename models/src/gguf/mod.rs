@@ -20,6 +20,9 @@
 )]
 
 mod error;
+// Reads the ranges that the parser checked against the same file.
+#[allow(clippy::indexing_slicing)]
+mod fingerprint;
 mod read;
 mod value;
 // Its lengths are those of things in memory, its panics the contract with our own callers.
@@ -42,6 +45,7 @@ use std::ops::Range;
 use sapwood_kernels::quant::Quant;
 
 pub use error::GgufError;
+pub use fingerprint::fingerprint;
 pub use value::{Array, Value, ValueType};
 pub use write::GgufWriter;
 
@@ -220,6 +224,17 @@ impl Gguf {
     pub fn opt_u32(&self, key: &str) -> Result<Option<u32>, GgufError> {
         self.pick(key, ValueType::U32, |value| match value {
             Value::U32(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// A `u64`, if the key exists.
+    ///
+    /// # Errors
+    /// See [`Gguf::opt_str`].
+    pub fn opt_u64(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        self.pick(key, ValueType::U64, |value| match value {
+            Value::U64(number) => Some(number),
             _ => None,
         })
     }

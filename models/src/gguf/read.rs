@@ -18,25 +18,38 @@ const KEY_BYTES_MIN: u64 = 13;
 /// Bytes of the smallest tensor entry (rounded down).
 const TENSOR_BYTES_MIN: u64 = 24;
 
-/// The file and the copy of the header read so far; the copy's length is the position.
+/// Bytes copied at a time: most strings of a vocabulary are a few bytes long.
+const CHUNK: usize = 1 << 16;
+
+/// The file, a copy of its start that grows as needed, and how much of the copy is read.
 struct Cursor<'a> {
     file: &'a [u8],
     header: Vec<u8>,
+    position: usize,
 }
 
 impl Cursor<'_> {
     fn left(&self) -> u64 {
-        to_u64(self.file.len().saturating_sub(self.header.len()))
+        to_u64(self.file.len().saturating_sub(self.position))
     }
 
-    /// Copy the next `len` bytes and say where they are in the copy.
+    /// Go over the next `len` bytes and say where they are in the copy.
     fn take(&mut self, len: u64, field: &'static str) -> Result<Range<usize>, GgufError> {
-        let start = self.header.len();
-        let truncated =
-            GgufError::Truncated { field, at: to_u64(start), needed: len, left: self.left() };
-        let Some(len) = usize::try_from(len).ok() else { return Err(truncated) };
-        let Some(end) = start.checked_add(len) else { return Err(truncated) };
-        let Some(bytes) = self.file.get(start..end) else { return Err(truncated) };
+        let start = self.position;
+        match usize::try_from(len).ok().and_then(|len| start.checked_add(len)) {
+            Some(end) if end <= self.header.len() => self.position = end,
+            Some(end) if end <= self.file.len() => self.copy(end)?,
+            _ => {
+                let (at, left) = (to_u64(start), self.left());
+                return Err(GgufError::Truncated { field, at, needed: len, left });
+            }
+        }
+        Ok(start..self.position)
+    }
+
+    /// Copy up to `end`, which the file has, and some more.
+    #[cold]
+    fn copy(&mut self, end: usize) -> Result<(), GgufError> {
         if end > limits::HEADER_BYTES {
             return Err(GgufError::Limit {
                 field: "size of metadata in bytes",
@@ -44,9 +57,12 @@ impl Cursor<'_> {
                 max: to_u64(limits::HEADER_BYTES),
             });
         }
-        reserve(&mut self.header, len)?;
+        let ahead = end.saturating_add(CHUNK).min(self.file.len()).min(limits::HEADER_BYTES);
+        let bytes = self.file.get(self.header.len()..ahead).unwrap_or_default();
+        reserve(&mut self.header, bytes.len())?;
         self.header.extend_from_slice(bytes);
-        Ok(start..end)
+        self.position = end;
+        Ok(())
     }
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {
@@ -72,7 +88,7 @@ impl Cursor<'_> {
 /// Parse a whole file.
 pub(super) fn parse(file: &[u8]) -> Result<Gguf, GgufError> {
     check_size(file)?;
-    let mut cursor = Cursor { file, header: Vec::new() };
+    let mut cursor = Cursor { file, header: Vec::new(), position: 0 };
     let version = read_version(&mut cursor)?;
     let tensor_count = read_count(&mut cursor, "number of tensors", limits::TENSORS)?;
     let key_count = read_count(&mut cursor, "number of keys", limits::KEYS)?;
@@ -105,8 +121,9 @@ pub(super) fn parse(file: &[u8]) -> Result<Gguf, GgufError> {
     for index in 0..tensor_count {
         read_tensor(&mut cursor, &mut gguf, index, &mut placement)?;
     }
-    locate(&mut gguf, to_u64(cursor.header.len()), to_u64(file.len()))?;
+    locate(&mut gguf, to_u64(cursor.position), to_u64(file.len()))?;
     gguf.header = cursor.header;
+    gguf.header.truncate(cursor.position);
     gguf.header.shrink_to_fit();
     Ok(gguf)
 }
@@ -180,7 +197,7 @@ fn read_value(cursor: &mut Cursor, key: &str) -> Result<Entry, GgufError> {
     match value_type {
         ValueType::Str => {
             let start = read_string(cursor, key, limits::STRING_BYTES)?;
-            let end = cursor.header.len();
+            let end = cursor.position;
             if std::str::from_utf8(cursor.bytes(start..end)).is_err() {
                 return Err(GgufError::NotUtf8 { key: key.to_owned() });
             }
@@ -223,7 +240,7 @@ fn read_array(cursor: &mut Cursor, key: &str) -> Result<ArrayEntry, GgufError> {
     let size = element.scalar_bytes().unwrap_or(8);
     let needed = count.saturating_mul(to_u64(size));
     if needed > cursor.left() {
-        let at = to_u64(cursor.header.len());
+        let at = to_u64(cursor.position);
         return Err(GgufError::Truncated { field: "array", at, needed, left: cursor.left() });
     }
     let len = to_usize(count);

@@ -143,6 +143,28 @@ impl Value<'_> {
     }
 }
 
+impl Value<'_> {
+    /// The value as GGUF stores it, type first, in pieces.
+    pub(super) fn encode(&self, out: &mut impl FnMut(&[u8])) {
+        out(&self.value_type().number().to_le_bytes());
+        match self {
+            Self::U8(v) => out(&v.to_le_bytes()),
+            Self::I8(v) => out(&v.to_le_bytes()),
+            Self::U16(v) => out(&v.to_le_bytes()),
+            Self::I16(v) => out(&v.to_le_bytes()),
+            Self::U32(v) => out(&v.to_le_bytes()),
+            Self::I32(v) => out(&v.to_le_bytes()),
+            Self::F32(v) => out(&v.to_le_bytes()),
+            Self::Bool(v) => out(&[u8::from(*v)]),
+            Self::Str(v) => encode_string(v.as_bytes(), out),
+            Self::Array(v) => v.encode(out),
+            Self::U64(v) => out(&v.to_le_bytes()),
+            Self::I64(v) => out(&v.to_le_bytes()),
+            Self::F64(v) => out(&v.to_le_bytes()),
+        }
+    }
+}
+
 impl From<u32> for Value<'_> {
     fn from(value: u32) -> Self {
         Self::U32(value)
@@ -207,6 +229,17 @@ impl<'a> Array<'a> {
         }
     }
 
+    fn encode(&self, out: &mut impl FnMut(&[u8])) {
+        out(&self.element.number().to_le_bytes());
+        out(&(self.len as u64).to_le_bytes());
+        match self.element {
+            ValueType::Str => {
+                (0..self.len).for_each(|i| encode_string(self.string(i).unwrap_or_default(), out))
+            }
+            _ => out(self.bytes),
+        }
+    }
+
     /// The bytes of string `index`; `None` behind the end or if the elements are scalars.
     pub fn string(&self, index: usize) -> Option<&'a [u8]> {
         string_at(self.bytes, *self.starts.get(index)?)
@@ -223,6 +256,12 @@ impl PartialEq for Array<'_> {
             _ => self.bytes == other.bytes,
         }
     }
+}
+
+/// A string with its length in front.
+pub(super) fn encode_string(bytes: &[u8], out: &mut impl FnMut(&[u8])) {
+    out(&(bytes.len() as u64).to_le_bytes());
+    out(bytes);
 }
 
 /// The string whose bytes start at `start`, its length in the eight bytes before.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use super::limits;
 use super::read::is_key_byte;
-use super::value::{Array, Value, ValueType};
+use super::value::{Value, ValueType, encode_string};
 use sapwood_kernels::quant::Quant;
 
 /// Collects metadata and tensors, then writes a GGUF file of version 3.
@@ -63,22 +63,10 @@ impl<'a> GgufWriter<'a> {
             self.alignment = alignment as usize;
         }
         self.key(key);
-        self.number(value.value_type().number());
-        match value {
-            Value::Array(array) => self.array(array),
-            Value::Str(text) => self.string(text.as_bytes(), limits::STRING_BYTES),
-            Value::U8(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::I8(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::U16(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::I16(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::U32(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::I32(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::F32(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::Bool(v) => self.metadata.push(u8::from(v)),
-            Value::U64(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::I64(v) => self.metadata.extend(v.to_le_bytes()),
-            Value::F64(v) => self.metadata.extend(v.to_le_bytes()),
+        if let Value::Str(text) = value {
+            assert!(text.len() as u64 <= limits::STRING_BYTES, "{key}: {} bytes", text.len());
         }
+        value.encode(&mut |bytes| self.metadata.extend(bytes));
     }
 
     /// Add a key with an array of strings (any bytes).
@@ -88,7 +76,10 @@ impl<'a> GgufWriter<'a> {
     pub fn put_strings<S: AsRef<[u8]>>(&mut self, key: &str, strings: &[S]) {
         self.array_start(key, ValueType::Str, strings.len());
         for string in strings {
-            self.string(string.as_ref(), limits::ARRAY_STRING_BYTES);
+            let string = string.as_ref();
+            let len = string.len();
+            assert!(len as u64 <= limits::ARRAY_STRING_BYTES, "{key}: a string of {len} bytes");
+            encode_string(string, &mut |bytes| self.metadata.extend(bytes));
         }
     }
 
@@ -189,36 +180,11 @@ impl<'a> GgufWriter<'a> {
         self.metadata.extend(key.as_bytes());
     }
 
-    fn number(&mut self, number: u32) {
-        self.metadata.extend(number.to_le_bytes());
-    }
-
-    fn string(&mut self, bytes: &[u8], max: u64) {
-        assert!(bytes.len() as u64 <= max, "string of {} bytes", bytes.len());
-        self.metadata.extend((bytes.len() as u64).to_le_bytes());
-        self.metadata.extend(bytes);
-    }
-
     fn array_start(&mut self, key: &str, element: ValueType, len: usize) {
+        assert!(len as u64 <= limits::ARRAY_LEN, "{key}: {len} elements");
         self.key(key);
-        self.number(ValueType::Array.number());
-        self.array_header(element, len);
-    }
-
-    fn array_header(&mut self, element: ValueType, len: usize) {
-        assert!(len as u64 <= limits::ARRAY_LEN, "array of {len} elements");
-        self.number(element.number());
+        self.metadata.extend(ValueType::Array.number().to_le_bytes());
+        self.metadata.extend(element.number().to_le_bytes());
         self.metadata.extend((len as u64).to_le_bytes());
-    }
-
-    fn array(&mut self, array: Array) {
-        self.array_header(array.element_type(), array.len());
-        if array.element_type() == ValueType::Str {
-            for index in 0..array.len() {
-                self.string(array.string(index).unwrap_or_default(), limits::ARRAY_STRING_BYTES);
-            }
-        } else {
-            self.metadata.extend(array.bytes);
-        }
     }
 }
