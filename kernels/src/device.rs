@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::cpu::{self, Cpu};
+use crate::cpu::{self, Cpu, Isa};
 use crate::program::{Program, Slot};
 use crate::quant::Quant;
 
@@ -87,7 +87,12 @@ impl Device {
     /// The processor with the fastest instruction set it has; `threads` defaults to the number of
     /// cores.
     pub fn cpu(threads: Option<usize>) -> Device {
-        Device::Cpu(Arc::new(Cpu::new(threads)))
+        Device::cpu_with(threads, Isa::best())
+    }
+
+    /// As [`Device::cpu`], with a given instruction set: for tests of parity.
+    pub fn cpu_with(threads: Option<usize>, isa: Isa) -> Device {
+        Device::Cpu(Arc::new(Cpu::new(threads, isa)))
     }
 
     /// A frozen weight `(rows, cols)` over `bytes[range]`, without a copy.

@@ -16,7 +16,9 @@ pub mod quant;
 mod device;
 mod grad;
 mod op;
+mod plan;
 mod program;
+pub mod reference;
 
 pub use cpu::Cpu;
 pub use device::{Bindings, Buffer, Cursor, Device, Exec, SharedBytes};

@@ -113,7 +113,20 @@ pub struct Attention {
     pub window: Option<usize>,
 }
 
+impl Rope {
+    /// Angle of pair `pair` at `position`, before frequency factors.
+    pub(crate) fn angle(&self, position: usize, pair: usize) -> f64 {
+        let exponent = -2.0 * pair as f64 / self.dims as f64;
+        position as f64 / f64::from(self.linear_scale) * f64::from(self.base).powf(exponent)
+    }
+}
+
 impl Attention {
+    /// The key-value head that query head `head` reads.
+    pub(crate) fn kv_head(&self, head: usize) -> usize {
+        head / (self.heads / self.kv_heads)
+    }
+
     /// The first position that a token at `position` sees.
     pub fn first_seen(&self, position: usize) -> usize {
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))
