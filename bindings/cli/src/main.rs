@@ -1,3 +1,6 @@
 //! The `sapwood` command.
 
+#[cfg(test)]
+mod demo;
+
 fn main() {}
