@@ -15,7 +15,9 @@
 pub mod batch;
 pub mod bet;
 pub mod example;
+pub mod gate;
 pub mod posterior;
 pub mod split;
 pub mod text;
 pub mod trigger;
+pub mod watch;

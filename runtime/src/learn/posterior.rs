@@ -77,13 +77,13 @@ impl Shares {
     /// (aggregation and neutrality of the Dirichlet), so the probability is the mean over S of
     /// P(B > (1 + bound / S) / 2): one midpoint sum.
     pub fn p_delta_above(self, bound: f64) -> f64 {
-        const POINTS: u32 = 512;
+        const POINTS: u32 = 256;
         let [win, loss, tie] = self.0;
         let changed = win + loss;
         let total = changed + tie;
         let mean = changed / total;
         let sd = (mean * (1.0 - mean) / (total + 1.0)).sqrt();
-        let (low, high) = ((mean - 14.0 * sd).max(0.0), (mean + 14.0 * sd).min(1.0));
+        let (low, high) = ((mean - 12.0 * sd).max(0.0), (mean + 12.0 * sd).min(1.0));
         let ln_norm = ln_gamma(total) - ln_gamma(changed) - ln_gamma(tie);
         let (mut hit, mut all) = (0.0, 0.0);
         for i in 0..POINTS {
