@@ -1,7 +1,7 @@
 //! Round trips, real files, cost.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -234,6 +234,16 @@ fn version_1_is_refused_by_name() {
     }
 }
 
+/// Time that this thread has run, where the system says; else the time of day. A machine that
+/// is busy with other things slows only the latter down.
+fn thread_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    match text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()) {
+        Some(nanoseconds) => Duration::from_nanos(nanoseconds),
+        None => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap(),
+    }
+}
+
 /// The bound is for the whole header on a phone; a desktop core has to be well below it.
 #[test]
 fn a_large_vocabulary_is_read_in_time() {
@@ -244,20 +254,12 @@ fn a_large_vocabulary_is_read_in_time() {
     writer.put_strings("tokenizer.ggml.merges", &merges);
     let file = writer.to_bytes();
     let read = || {
-        let start = Instant::now();
+        let start = thread_time();
         let gguf = Gguf::parse(&file).unwrap();
         assert_eq!(gguf.strings("tokenizer.ggml.merges").unwrap().len(), merges.len());
-        start.elapsed()
+        thread_time() - start
     };
-    // Other processes can only make it slower: one run in time shows that it can be.
-    let limit = Duration::from_millis(150);
-    let mut best = read();
-    for _ in 0..40 {
-        best = best.min(read());
-        if best < limit {
-            break;
-        }
-    }
+    let best = (0..5).map(|_| read()).min().unwrap();
     eprintln!("262144 tokens, 500000 merges, {} bytes: {best:?}", file.len());
-    assert!(best < limit, "{best:?}");
+    assert!(best < Duration::from_millis(150), "{best:?}");
 }
