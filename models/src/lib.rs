@@ -1,15 +1,44 @@
 //! GGUF language models: logits, log-probabilities and LoRA gradients.
+//!
+//! A [`Model`] is a checked, mapped GGUF file on a [`Device`](sapwood_kernels::Device). It offers
+//! two things: [`Model::step`] generates through a KV [`Cache`], and [`Model::trace`] with
+//! [`Model::backward`] trains an [`Adapter`] through the frozen quantized weights. This crate
+//! touches no file but read-only model files, and knows neither users nor stores.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod adapter;
 mod adapter_file;
 pub mod arch;
+mod block;
+mod cache;
+mod error;
 pub mod gguf;
+mod grads;
+mod head;
+mod infer;
 mod mmap;
+mod model;
+mod plan;
+mod stop;
 pub mod tokenizer;
+mod trace;
+mod weights;
 
+pub use adapter::{Adapter, Digest, Layout, LoraConfig, PairSpec};
 pub use adapter_file::{AdapterError, AdapterFile, Pair, Provenance};
 pub use arch::{Arch, ArchError, LayerTensor};
+pub use block::Target;
+pub use cache::Cache;
+pub use error::ModelError;
 pub use gguf::{Gguf, GgufError, GgufWriter};
 pub use mmap::{MapError, Mapped};
-pub use tokenizer::{Special, Tokenizer, TokenizerError};
+pub use model::Model;
+pub use plan::MemoryPlan;
+pub use stop::Stop;
+pub use tokenizer::{Special, TokenType, Tokenizer, TokenizerError, Utf8Stream};
+pub use trace::{Sequence, Trace};
+
+/// The embedded default model, a GGUF file: see `assets/README.md`.
+#[cfg(feature = "embedded")]
+pub static EMBEDDED: &[u8] = include_bytes!("../assets/sapwood-assistant-q8_0.gguf");

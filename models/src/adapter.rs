@@ -1,0 +1,269 @@
+//! LoRA adapters: the only thing that is ever trained.
+//!
+//! Parameters are one flat vector: for each layer, for each adapted linear in the order of
+//! [`Target::ALL`], A (R, I) and then B (O, R), row-major. The optimizer, checkpoints and digests
+//! all see that vector; devices see one pair of buffers per adapted linear.
+
+use std::sync::OnceLock;
+
+use sapwood_kernels::{Buffer, Device};
+
+use crate::adapter_file::{AdapterFile, Pair, Provenance};
+use crate::arch::{Arch, LayerTensor};
+use crate::block::{PairKind, Target};
+
+/// SHA-256 of an adapter's shape and parameters.
+pub type Digest = [u8; 32];
+
+/// Rank, strength and place of a new adapter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraConfig {
+    /// Rank R of every pair, 1..=256.
+    pub rank: usize,
+    /// The pair is added with the factor alpha / rank.
+    pub alpha: f32,
+    /// The linears that get a pair, in every layer.
+    pub targets: Vec<Target>,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        LoraConfig { rank: 8, alpha: 16.0, targets: Target::ALL.to_vec() }
+    }
+}
+
+/// Place of one pair in the flat parameter vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairSpec {
+    /// Layer, from 0.
+    pub layer: usize,
+    /// The adapted linear.
+    pub target: Target,
+    /// Rank R.
+    pub rank: usize,
+    /// Width I of the linear's input.
+    pub inputs: usize,
+    /// Width O of the linear's output.
+    pub outputs: usize,
+    /// Where A starts; B follows it.
+    pub offset: usize,
+}
+
+impl PairSpec {
+    /// Parameters of A.
+    pub fn a_len(&self) -> usize {
+        self.rank * self.inputs
+    }
+
+    /// Parameters of B.
+    pub fn b_len(&self) -> usize {
+        self.rank * self.outputs
+    }
+}
+
+/// Order and shape of all pairs of an adapter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    pairs: Vec<PairSpec>,
+    alpha: f32,
+    len: usize,
+}
+
+impl Layout {
+    /// The layout of `config` on a model of architecture `arch`.
+    pub fn new(arch: &Arch, config: &LoraConfig) -> Layout {
+        let ranks = (0..arch.layers).flat_map(|layer| {
+            Target::ALL
+                .into_iter()
+                .filter(|target| config.targets.contains(target))
+                .map(move |target| (layer, target, config.rank))
+        });
+        Layout::from_ranks(arch, config.alpha, ranks)
+    }
+
+    /// A layout with a rank of its own for each pair, as files may have; `ranks` comes ordered by
+    /// layer and then by [`Target::ALL`].
+    pub(crate) fn from_ranks(
+        arch: &Arch,
+        alpha: f32,
+        ranks: impl Iterator<Item = (usize, Target, usize)>,
+    ) -> Layout {
+        let mut len = 0;
+        let pairs = ranks
+            .map(|(layer, target, rank)| {
+                let (outputs, inputs) = target.shape(arch);
+                let pair = PairSpec { layer, target, rank, inputs, outputs, offset: len };
+                len += pair.a_len() + pair.b_len();
+                pair
+            })
+            .collect();
+        Layout { pairs, alpha, len }
+    }
+
+    /// All pairs, ordered by layer and then by [`Target::ALL`].
+    pub fn pairs(&self) -> &[PairSpec] {
+        &self.pairs
+    }
+
+    /// The pair on one linear, if there is one.
+    pub fn pair(&self, layer: usize, target: Target) -> Option<&PairSpec> {
+        self.pairs.iter().find(|p| (p.layer, p.target) == (layer, target))
+    }
+
+    /// Kinds of the pairs of one layer, by [`Target::ALL`].
+    pub(crate) fn kinds(&self, layer: usize) -> [Option<PairKind>; 7] {
+        let mut kinds = [None; 7];
+        for pair in self.pairs.iter().filter(|p| p.layer == layer) {
+            let scale = self.alpha / pair.rank as f32;
+            kinds[pair.target as usize] =
+                Some(PairKind { rank: pair.rank, scale_bits: scale.to_bits() });
+        }
+        kinds
+    }
+
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is adapted.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The factor alpha of alpha / rank.
+    pub fn alpha(&self) -> f32 {
+        self.alpha
+    }
+
+    /// Fresh parameters: A uniform within ±1/√I (Kaiming with a = √5, as PEFT starts), B zero, so
+    /// that a new adapter changes nothing.
+    pub fn init(&self, seed: u64) -> Vec<f32> {
+        let mut values = vec![0.0; self.len];
+        let mut state = seed;
+        for pair in &self.pairs {
+            let bound = 1.0 / (pair.inputs as f32).sqrt();
+            for value in &mut values[pair.offset..pair.offset + pair.a_len()] {
+                *value = (uniform(&mut state) * 2.0 - 1.0) * bound;
+            }
+        }
+        values
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014), the upper 24 bits as a number in [0, 1).
+fn uniform(state: &mut u64) -> f32 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
+}
+
+fn target_of(tensor: LayerTensor) -> Target {
+    let found = Target::ALL.into_iter().find(|target| target.tensor() == tensor);
+    found.expect("an adapter file holds only the seven linears")
+}
+
+/// A LoRA adapter on a device, ready to be used by a [`Model`](crate::Model).
+pub struct Adapter {
+    device: Device,
+    layout: Layout,
+    /// A and B of each pair of the layout.
+    buffers: Vec<(Buffer, Buffer)>,
+    digest: OnceLock<Digest>,
+}
+
+impl Adapter {
+    /// Uploads `values`, which are laid out by `layout`.
+    pub fn new(device: &Device, layout: Layout, values: &[f32]) -> Adapter {
+        let buffers = layout
+            .pairs
+            .iter()
+            .map(|p| (device.zeros(p.rank, p.inputs), device.zeros(p.outputs, p.rank)))
+            .collect();
+        let device = device.clone();
+        let mut adapter = Adapter { device, layout, buffers, digest: OnceLock::new() };
+        adapter.write(values);
+        adapter
+    }
+
+    /// Replaces all parameters: what a training step does.
+    pub fn write(&mut self, values: &[f32]) {
+        assert_eq!(values.len(), self.layout.len, "one value per parameter");
+        for (pair, (a, b)) in self.layout.pairs.iter().zip(&self.buffers) {
+            let (a_values, rest) = values[pair.offset..].split_at(pair.a_len());
+            self.device.write(a, 0, a_values);
+            self.device.write(b, 0, &rest[..pair.b_len()]);
+        }
+        self.digest = OnceLock::new();
+    }
+
+    pub(crate) fn from_file(device: &Device, arch: &Arch, file: &AdapterFile) -> Adapter {
+        let ranks = file.pairs.iter().map(|p| (p.layer, target_of(p.tensor), p.rank));
+        let layout = Layout::from_ranks(arch, file.alpha, ranks);
+        let values: Vec<f32> =
+            file.pairs.iter().flat_map(|p| p.a.iter().chain(&p.b)).copied().collect();
+        Adapter::new(device, layout, &values)
+    }
+
+    pub(crate) fn to_file(
+        &self,
+        architecture: &str,
+        provenance: Option<Provenance>,
+    ) -> AdapterFile {
+        let values = self.values();
+        let pair = |p: &PairSpec| {
+            let (a, rest) = values[p.offset..].split_at(p.a_len());
+            let b = rest[..p.b_len()].to_vec();
+            Pair { layer: p.layer, tensor: p.target.tensor(), rank: p.rank, a: a.to_vec(), b }
+        };
+        AdapterFile {
+            architecture: architecture.to_owned(),
+            alpha: self.layout.alpha,
+            pairs: self.layout.pairs.iter().map(pair).collect(),
+            provenance,
+        }
+    }
+
+    /// All parameters, read back from the device.
+    pub fn values(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.layout.len];
+        for (pair, (a, b)) in self.layout.pairs.iter().zip(&self.buffers) {
+            let (a_values, rest) = values[pair.offset..].split_at_mut(pair.a_len());
+            self.device.read(a, 0, a_values);
+            self.device.read(b, 0, &mut rest[..pair.b_len()]);
+        }
+        values
+    }
+
+    /// Order and shape of the parameters.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// SHA-256 of shape and parameters: the identity of the adapter, which keys KV caches.
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| {
+            let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+            hash.update(&self.layout.alpha.to_le_bytes());
+            for pair in &self.layout.pairs {
+                for field in [pair.layer, pair.target as usize, pair.rank] {
+                    hash.update(&(field as u64).to_le_bytes());
+                }
+            }
+            for chunk in self.values().chunks(4096) {
+                let bytes: Vec<u8> = chunk.iter().flat_map(|v| v.to_le_bytes()).collect();
+                hash.update(&bytes);
+            }
+            hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+        })
+    }
+
+    /// Buffers of A and B of one pair, if there is one.
+    pub(crate) fn buffers(&self, layer: usize, target: Target) -> Option<&(Buffer, Buffer)> {
+        let index =
+            self.layout.pairs.iter().position(|p| (p.layer, p.target) == (layer, target))?;
+        self.buffers.get(index)
+    }
+}

@@ -1,0 +1,119 @@
+//! The tensors of a model, bound to a device.
+
+use std::sync::Arc;
+
+use sapwood_kernels::{Buffer, Device, Quant};
+
+use crate::arch::{Arch, LayerTensor};
+use crate::block::Target;
+use crate::error::ModelError;
+use crate::gguf::{Gguf, TensorInfo};
+use crate::mmap::Mapped;
+
+/// All weights. Matrices stay as they are in the mapped file; vectors (norms, biases, rope
+/// factors) are a few kilobytes and become f32.
+pub(crate) struct Weights {
+    pub embedding: Buffer,
+    pub embedding_quant: Quant,
+    embedding_start: usize,
+    pub output_norm: Buffer,
+    /// The head, if it is not tied to the embedding.
+    head: Option<(Buffer, Quant)>,
+    pub rope_factors: Option<Buffer>,
+    pub layers: Vec<LayerWeights>,
+}
+
+pub(crate) struct LayerWeights {
+    tensors: Vec<(LayerTensor, Buffer)>,
+    /// Block types of the seven linears, by [`Target::ALL`].
+    pub quants: [Quant; 7],
+}
+
+impl LayerWeights {
+    pub fn get(&self, tensor: LayerTensor) -> &Buffer {
+        let found = self.tensors.iter().find(|(t, _)| *t == tensor);
+        &found.expect("the architecture lists every tensor that the block uses").1
+    }
+}
+
+struct Binder<'a> {
+    gguf: &'a Gguf,
+    file: &'a Mapped,
+    device: &'a Device,
+}
+
+impl Binder<'_> {
+    fn info(&self, name: &str) -> &TensorInfo {
+        self.gguf.tensor(name).expect("the architecture checked that it is there")
+    }
+
+    fn matrix(&self, name: &str) -> (Buffer, Quant) {
+        let t = self.info(name);
+        let bytes = Arc::new(self.file.clone());
+        (self.device.weight(bytes, t.range.clone(), (t.rows, t.cols), t.quant), t.quant)
+    }
+
+    fn vector(&self, name: &str) -> Buffer {
+        let t = self.info(name);
+        let mut values = vec![0.0; t.rows * t.cols];
+        t.quant.dequantize(&self.file.bytes()[t.range.clone()], &mut values);
+        self.device.values(1, values.len(), &values)
+    }
+}
+
+impl Weights {
+    pub fn bind(
+        gguf: &Gguf,
+        file: &Mapped,
+        arch: &Arch,
+        device: &Device,
+    ) -> Result<Weights, ModelError> {
+        let b = Binder { gguf, file, device };
+        let (embedding, embedding_quant) = b.matrix("token_embd.weight");
+        let layers = (0..arch.layers)
+            .map(|layer| {
+                let mut quants = [Quant::F32; 7];
+                let tensors = arch
+                    .layer_tensors()
+                    .into_iter()
+                    .map(|tensor| {
+                        let name = tensor.full_name(layer);
+                        let target = Target::ALL.into_iter().find(|t| t.tensor() == tensor);
+                        let Some(target) = target else {
+                            return (tensor, b.vector(&name));
+                        };
+                        let (buffer, quant) = b.matrix(&name);
+                        quants[target as usize] = quant;
+                        (tensor, buffer)
+                    })
+                    .collect();
+                LayerWeights { tensors, quants }
+            })
+            .collect();
+        Ok(Weights {
+            embedding,
+            embedding_quant,
+            embedding_start: b.info("token_embd.weight").range.start,
+            output_norm: b.vector("output_norm.weight"),
+            head: (!arch.tied_head).then(|| b.matrix("output.weight")),
+            rope_factors: arch.rope.factors.then(|| b.vector("rope_freqs.weight")),
+            layers,
+        })
+    }
+
+    pub fn head(&self) -> &Buffer {
+        self.head.as_ref().map_or(&self.embedding, |(buffer, _)| buffer)
+    }
+
+    pub fn head_quant(&self) -> Quant {
+        self.head.as_ref().map_or(self.embedding_quant, |(_, quant)| *quant)
+    }
+
+    /// Bytes of one row of the embedding table within the file.
+    pub fn embedding_row<'a>(&self, file: &'a [u8], id: u32, arch: &Arch) -> &'a [u8] {
+        assert!((id as usize) < arch.vocab, "the token is in the vocabulary");
+        let bytes = self.embedding_quant.row_bytes(arch.width).expect("checked when parsed");
+        let start = self.embedding_start + id as usize * bytes;
+        &file[start..start + bytes]
+    }
+}
