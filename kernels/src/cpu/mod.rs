@@ -5,12 +5,15 @@
 //! ops), and the programs' executor.
 
 mod attention;
+mod dot;
 mod embed;
 mod exec;
+pub mod gemm;
 mod glu;
 mod head;
 pub mod isa;
 mod lanes;
+pub mod linear;
 mod lora;
 mod memory;
 mod norm;

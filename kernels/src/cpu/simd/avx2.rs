@@ -1,5 +1,7 @@
 //! AVX2 with FMA: 8 lanes.
 
+use super::bytes::Bytes;
+use super::x86::shared_bytes;
 use super::{Kernel, Simd};
 use half::f16;
 use std::arch::x86_64::*;
@@ -31,6 +33,7 @@ macro_rules! lanewise {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
+    const TILE_ROWS: usize = 6;
     type F32 = __m256;
 
     #[inline(always)]
@@ -74,6 +77,30 @@ impl Simd for Avx2 {
         let from = &from[..8];
         // SAFETY: the slice has 8 values of 2 bytes; the load needs no alignment.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_f32_bytes(self, from: &[u8]) -> __m256 {
+        let from = &from[..32];
+        // SAFETY: the slice has 8 values of 4 bytes; the load needs no alignment.
+        unsafe { _mm256_loadu_ps(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_f16_bytes(self, from: &[u8]) -> __m256 {
+        let from = &from[..16];
+        // SAFETY: the slice has 8 values of 2 bytes; the load needs no alignment.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16_bytes(self, from: &[u8]) -> __m256 {
+        let from = &from[..16];
+        // SAFETY: the slice has 8 values of 2 bytes; the load needs no alignment.
+        unsafe {
+            let bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits))
+        }
     }
 
     #[inline(always)]
@@ -123,5 +150,71 @@ fn mask(count: usize) -> __m256i {
     unsafe {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lanes)
+    }
+}
+
+impl Bytes for Avx2 {
+    shared_bytes!();
+
+    lanewise! {
+        dot(quants: __m256i, activations: __m256i, sums: __m256i) -> __m256i = {
+            // Pairs are below 2 × 127 × 127 and do not saturate.
+            let pairs = _mm256_maddubs_epi16(quants, activations);
+            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        };
+        dot_signed(quants: __m256i, activations: __m256i) -> __m256i = {
+            // One factor must be unsigned: move the sign of the quant to the activation. Pairs
+            // are at most 2 × 128 × 127 and do not saturate.
+            let moved = _mm256_sign_epi8(activations, quants);
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(quants), moved);
+            _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+        };
+    }
+
+    #[inline(always)]
+    fn expand(self, quants: __m256i, scale: f32, min: f32, to: &mut [f32; 32]) {
+        // SAFETY: the token proves AVX2 and FMA; the array has four times 8 values.
+        unsafe {
+            let (scale, min) = (_mm256_set1_ps(scale), _mm256_set1_ps(min));
+            for (quarter, to) in quarters(quants).into_iter().zip(to.as_chunks_mut::<8>().0) {
+                let wide = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(quarter));
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_fmsub_ps(wide, scale, min));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn expand_signed(self, quants: __m256i, scale: f32, to: &mut [f32; 32]) {
+        // SAFETY: the token proves AVX2; the array has four times 8 values.
+        unsafe {
+            let scale = _mm256_set1_ps(scale);
+            for (quarter, to) in quarters(quants).into_iter().zip(to.as_chunks_mut::<8>().0) {
+                let wide = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(quarter));
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_mul_ps(wide, scale));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn expand_halves(self, quants: __m256i, scales: (f32, f32), to: &mut [f32; 32]) {
+        // SAFETY: the token proves AVX2; the array has four times 8 values.
+        unsafe {
+            let scales = [scales.0, scales.0, scales.1, scales.1];
+            let signed = quarters(_mm256_sub_epi8(quants, _mm256_set1_epi8(32)));
+            for ((q, scale), to) in signed.into_iter().zip(scales).zip(to.as_chunks_mut::<8>().0) {
+                let wide = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(q));
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_mul_ps(wide, _mm256_set1_ps(scale)));
+            }
+        }
+    }
+}
+
+/// Eight bytes each.
+#[inline(always)]
+fn quarters(bytes: __m256i) -> [__m128i; 4] {
+    // SAFETY: called only from methods of the token.
+    unsafe {
+        let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+        [low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)]
     }
 }

@@ -1,5 +1,7 @@
 //! AVX-512: 16 lanes.
 
+use super::bytes::Bytes;
+use super::x86::shared_bytes;
 use super::{Kernel, Simd};
 use half::f16;
 use std::arch::x86_64::*;
@@ -37,6 +39,7 @@ macro_rules! lanewise {
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
+    const TILE_ROWS: usize = 8;
     type F32 = __m512;
 
     #[inline(always)]
@@ -85,6 +88,30 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_f32_bytes(self, from: &[u8]) -> __m512 {
+        let from = &from[..64];
+        // SAFETY: the slice has 16 values of 4 bytes; the load needs no alignment.
+        unsafe { _mm512_loadu_ps(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_f16_bytes(self, from: &[u8]) -> __m512 {
+        let from = &from[..32];
+        // SAFETY: the slice has 16 values of 2 bytes; the load needs no alignment.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16_bytes(self, from: &[u8]) -> __m512 {
+        let from = &from[..32];
+        // SAFETY: the slice has 16 values of 2 bytes; the load needs no alignment.
+        unsafe {
+            let bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits))
+        }
+    }
+
+    #[inline(always)]
     fn store_f16(self, vector: __m512, to: &mut [f16]) {
         const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         let to = &mut to[..16];
@@ -120,4 +147,57 @@ impl Simd for Avx512 {
 #[inline(always)]
 fn mask(count: usize) -> __mmask16 {
     if count >= 16 { !0 } else { (1 << count) - 1 }
+}
+
+impl Bytes for Avx512 {
+    shared_bytes!();
+
+    lanewise! {
+        dot(quants: __m256i, activations: __m256i, sums: __m256i) -> __m256i =
+            _mm256_dpbusd_epi32(sums, quants, activations);
+        dot_signed(quants: __m256i, activations: __m256i) -> __m256i = {
+            // One factor must be unsigned: move the sign of the quant to the activation.
+            let moved = _mm256_sign_epi8(activations, quants);
+            _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_abs_epi8(quants), moved)
+        };
+    }
+
+    #[inline(always)]
+    fn expand(self, quants: __m256i, scale: f32, min: f32, to: &mut [f32; 32]) {
+        // SAFETY: the token proves AVX-512; 32 values are written, unaligned.
+        unsafe {
+            let (scale, min) = (_mm512_set1_ps(scale), _mm512_set1_ps(min));
+            let low = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(quants));
+            let high = _mm512_cvtepu8_epi32(_mm256_extracti128_si256::<1>(quants));
+            let value = |q| _mm512_fmsub_ps(_mm512_cvtepi32_ps(q), scale, min);
+            _mm512_storeu_ps(to.as_mut_ptr(), value(low));
+            _mm512_storeu_ps(to[16..].as_mut_ptr(), value(high));
+        }
+    }
+
+    #[inline(always)]
+    fn expand_signed(self, quants: __m256i, scale: f32, to: &mut [f32; 32]) {
+        // SAFETY: the token proves AVX-512; 32 values are written, unaligned.
+        unsafe {
+            let scale = _mm512_set1_ps(scale);
+            let low = _mm512_cvtepi8_epi32(_mm256_castsi256_si128(quants));
+            let high = _mm512_cvtepi8_epi32(_mm256_extracti128_si256::<1>(quants));
+            let value = |q| _mm512_mul_ps(_mm512_cvtepi32_ps(q), scale);
+            _mm512_storeu_ps(to.as_mut_ptr(), value(low));
+            _mm512_storeu_ps(to[16..].as_mut_ptr(), value(high));
+        }
+    }
+
+    #[inline(always)]
+    fn expand_halves(self, quants: __m256i, scales: (f32, f32), to: &mut [f32; 32]) {
+        // SAFETY: the token proves AVX-512; 32 values are written, unaligned.
+        unsafe {
+            let signed = _mm256_sub_epi8(quants, _mm256_set1_epi8(32));
+            let low = _mm512_cvtepi8_epi32(_mm256_castsi256_si128(signed));
+            let high = _mm512_cvtepi8_epi32(_mm256_extracti128_si256::<1>(signed));
+            let value = |q, scale| _mm512_mul_ps(_mm512_cvtepi32_ps(q), _mm512_set1_ps(scale));
+            _mm512_storeu_ps(to.as_mut_ptr(), value(low, scales.0));
+            _mm512_storeu_ps(to[16..].as_mut_ptr(), value(high, scales.1));
+        }
+    }
 }

@@ -8,16 +8,21 @@
 //! An algorithm is a [`Kernel`]: a struct of its arguments with one generic `run`. To be compiled
 //! for the instruction set, `run` and every generic function that it calls must be
 //! `#[inline(always)]`: they are inlined into [`Simd::vectorize`], the one function that has the
-//! target features switched on.
+//! target features switched on. That is also the unit of code size: what is called from several
+//! places, or is large, becomes a kernel of its own and is called through `vectorize` again.
 
 #[cfg(target_arch = "x86_64")]
 pub mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub mod avx512;
+pub mod bytes;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
 pub mod neon;
 pub mod portable;
+pub mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use half::f16;
 
@@ -35,9 +40,11 @@ pub trait Kernel {
 /// Slices passed to `load` and `store` are at least [`Simd::LANES`] long (else they panic); those
 /// passed to `load_part` and `store_part` may be shorter. Sums across lanes have a fixed order for
 /// an instruction set, but differ between them, as do the last bits of [`Simd::fma`].
-pub trait Simd: Copy + Send + Sync + 'static {
+pub trait Simd: bytes::Bytes + Copy + Send + Sync + 'static {
     /// f32 values in a vector.
     const LANES: usize;
+    /// Rows of a [`tile`] that fit into the registers: 1, 2, 4, 6 or 8.
+    const TILE_ROWS: usize;
 
     /// A vector.
     type F32: Copy + Send + Sync;
@@ -57,6 +64,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn store_part(self, vector: Self::F32, to: &mut [f32]);
     /// The first lanes of a slice of f16.
     fn load_f16(self, from: &[f16]) -> Self::F32;
+    /// The first lanes of little-endian bytes of f32.
+    fn load_f32_bytes(self, from: &[u8]) -> Self::F32;
+    /// The first lanes of little-endian bytes of f16.
+    fn load_f16_bytes(self, from: &[u8]) -> Self::F32;
+    /// The first lanes of little-endian bytes of bf16.
+    fn load_bf16_bytes(self, from: &[u8]) -> Self::F32;
     /// Rounds to f16, nearest, ties to even.
     fn store_f16(self, vector: Self::F32, to: &mut [f16]);
 

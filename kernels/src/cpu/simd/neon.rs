@@ -44,6 +44,7 @@ macro_rules! implement {
     ($token:ty, $features:literal) => {
         impl Simd for $token {
             const LANES: usize = 4;
+            const TILE_ROWS: usize = 8;
             type F32 = float32x4_t;
 
             #[inline(always)]

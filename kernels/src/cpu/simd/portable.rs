@@ -1,5 +1,6 @@
 //! Vectors as arrays: what the compiler makes of them, on any CPU.
 
+use super::bytes::Bytes;
 use super::{Kernel, Simd};
 use half::f16;
 
@@ -20,9 +21,10 @@ fn each(mut op: impl FnMut(usize) -> f32) -> [f32; LANES] {
 
 impl Simd for Portable {
     const LANES: usize = LANES;
+    const TILE_ROWS: usize = 2;
     type F32 = [f32; LANES];
 
-    #[inline(always)]
+    #[inline(never)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
@@ -59,6 +61,24 @@ impl Simd for Portable {
     fn load_f16(self, from: &[f16]) -> Self::F32 {
         let from = &from[..LANES];
         each(|i| from[i].to_f32())
+    }
+
+    #[inline(always)]
+    fn load_f32_bytes(self, from: &[u8]) -> Self::F32 {
+        let from = &from.as_chunks::<4>().0[..LANES];
+        each(|i| f32::from_le_bytes(from[i]))
+    }
+
+    #[inline(always)]
+    fn load_f16_bytes(self, from: &[u8]) -> Self::F32 {
+        let from = &from.as_chunks::<2>().0[..LANES];
+        each(|i| f16::from_le_bytes(from[i]).to_f32())
+    }
+
+    #[inline(always)]
+    fn load_bf16_bytes(self, from: &[u8]) -> Self::F32 {
+        let from = &from.as_chunks::<2>().0[..LANES];
+        each(|i| f32::from_bits(u32::from(u16::from_le_bytes(from[i])) << 16))
     }
 
     #[inline(always)]
@@ -136,5 +156,155 @@ impl Simd for Portable {
     #[inline(always)]
     fn max_lane(self, a: Self::F32) -> f32 {
         a.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
+#[inline(always)]
+fn map(bytes: [u8; 32], op: impl Fn(u8) -> u8) -> [u8; 32] {
+    bytes.map(op)
+}
+
+impl Bytes for Portable {
+    type I8 = [u8; 32];
+    type I32 = [i32; 8];
+    type F8 = [f32; 8];
+
+    #[inline(always)]
+    fn bytes(self, from: &[u8; 32]) -> [u8; 32] {
+        *from
+    }
+
+    #[inline(always)]
+    fn activations(self, from: &[i8; 32]) -> [u8; 32] {
+        from.map(i8::cast_unsigned)
+    }
+
+    #[inline(always)]
+    fn nibbles(self, from: &[u8; 16]) -> [u8; 32] {
+        let mut out = [0; 32];
+        for (i, byte) in from.iter().enumerate() {
+            out[i] = byte & 15;
+            out[16 + i] = byte >> 4;
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn fifth_bits(self, bits: u32) -> [u8; 32] {
+        std::array::from_fn(|i| (bits >> i & 1) as u8 * 16)
+    }
+
+    #[inline(always)]
+    fn low_nibbles(self, bytes: [u8; 32]) -> [u8; 32] {
+        map(bytes, |byte| byte & 15)
+    }
+
+    #[inline(always)]
+    fn high_nibbles(self, bytes: [u8; 32]) -> [u8; 32] {
+        map(bytes, |byte| byte >> 4)
+    }
+
+    #[inline(always)]
+    fn bits_to_16<const AT: i32, const MASK: u8>(self, bytes: [u8; 32]) -> [u8; 32] {
+        map(bytes, |byte| (byte >> AT & MASK) << 4)
+    }
+
+    #[inline(always)]
+    fn or(self, a: [u8; 32], b: [u8; 32]) -> [u8; 32] {
+        std::array::from_fn(|i| a[i] | b[i])
+    }
+
+    #[inline(always)]
+    fn dot(self, quants: [u8; 32], activations: [u8; 32], sums: [i32; 8]) -> [i32; 8] {
+        let product = |i: usize| i32::from(quants[i]) * i32::from(activations[i].cast_signed());
+        std::array::from_fn(|i| sums[i] + (4 * i..4 * i + 4).map(product).sum::<i32>())
+    }
+
+    #[inline(always)]
+    fn dot_signed(self, quants: [u8; 32], activations: [u8; 32]) -> [i32; 8] {
+        let signed = |byte: u8| i32::from(byte.cast_signed());
+        let product = |i: usize| signed(quants[i]) * signed(activations[i]);
+        std::array::from_fn(|i| (4 * i..4 * i + 4).map(product).sum())
+    }
+
+    #[inline(always)]
+    fn minus_shifted<const N: u32>(self, sums: &[i32; 8]) -> [i32; 8] {
+        sums.map(|sum| -(sum << N))
+    }
+
+    #[inline(always)]
+    fn no_sums(self) -> [i32; 8] {
+        [0; 8]
+    }
+
+    #[inline(always)]
+    fn scaled(self, sums: [i32; 8], scale: f32, to: [f32; 8]) -> [f32; 8] {
+        each(|i| sums[i] as f32 * scale + to[i])
+    }
+
+    #[inline(always)]
+    fn scaled_halves(self, sums: [i32; 8], scales: (f32, f32), to: [f32; 8]) -> [f32; 8] {
+        each(|i| sums[i] as f32 * if i < 4 { scales.0 } else { scales.1 } + to[i])
+    }
+
+    #[inline(always)]
+    fn load8(self, from: &[f32; 8]) -> [f32; 8] {
+        *from
+    }
+
+    #[inline(always)]
+    fn widen8(self, from: &[u8; 8]) -> [f32; 8] {
+        from.map(f32::from)
+    }
+
+    #[inline(always)]
+    fn store8(self, vector: [f32; 8], to: &mut [f32; 8]) {
+        *to = vector;
+    }
+
+    #[inline(always)]
+    fn splat8(self, value: f32) -> [f32; 8] {
+        [value; 8]
+    }
+
+    #[inline(always)]
+    fn mul8(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        each(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn fma8(self, a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        each(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn sum8(self, vector: [f32; 8]) -> f32 {
+        self.sum(vector)
+    }
+
+    #[inline(always)]
+    fn expand(self, quants: [u8; 32], scale: f32, min: f32, to: &mut [f32; 32]) {
+        for (y, q) in to.iter_mut().zip(quants) {
+            *y = f32::from(q) * scale - min;
+        }
+    }
+
+    #[inline(always)]
+    fn expand_signed(self, quants: [u8; 32], scale: f32, to: &mut [f32; 32]) {
+        for (y, q) in to.iter_mut().zip(quants) {
+            *y = f32::from(q.cast_signed()) * scale;
+        }
+    }
+
+    #[inline(always)]
+    fn expand_halves(self, quants: [u8; 32], scales: (f32, f32), to: &mut [f32; 32]) {
+        for (i, (y, q)) in to.iter_mut().zip(quants).enumerate() {
+            *y = (f32::from(q) - 32.0) * if i < 16 { scales.0 } else { scales.1 };
+        }
+    }
+
+    #[inline(always)]
+    fn half(self, bytes: [u8; 2]) -> f32 {
+        f16::from_le_bytes(bytes).to_f32()
     }
 }

@@ -1,0 +1,269 @@
+//! Rows of quantized weights: their dot products with int8 activations, and their values.
+//!
+//! Every block type is seen as runs of 32 weights. A type says once, in terms of
+//! [`Bytes`](super::simd::bytes::Bytes), how a block's quants are unpacked ([`Blocks`]); the row
+//! loops here are shared. There is no `unsafe` in this folder: what touches memory by pointer is in
+//! `simd`.
+//!
+//! Activations are rounded to int8 with one scale per 32 ([`Activations`]), for every type: error
+//! at most 1/254 of the largest magnitude among the 32.
+
+mod float;
+mod k;
+mod legacy;
+
+use super::simd::{Kernel, Simd};
+use crate::quant::Quant;
+use std::ops::Range;
+
+/// Weights in a run: the unit of all loops here.
+pub(crate) const RUN: usize = 32;
+
+/// One token's activations in int8: per run, 32 quants, their sums by fours, the scale, and the
+/// scaled sum of all.
+#[derive(Clone, Copy)]
+pub(crate) struct Activations<'a> {
+    quants: &'a [[i8; RUN]],
+    sums: &'a [[i32; 8]],
+    scales: &'a [f32],
+    totals: &'a [f32],
+}
+
+/// Floats of scratch for the int8 form of `cols` activations.
+pub(crate) fn activation_floats(cols: usize) -> usize {
+    cols.div_ceil(RUN) * (8 + 8 + 1 + 1)
+}
+
+impl<'a> Activations<'a> {
+    /// The activations that [`Quantize`] left in `scratch`.
+    pub(crate) fn of(scratch: &'a [f32], cols: usize) -> Activations<'a> {
+        let runs = cols / RUN;
+        let (quants, rest) = scratch.split_at(8 * runs);
+        let (sums, rest) = rest.split_at(8 * runs);
+        let (scales, rest) = rest.split_at(runs);
+        Activations {
+            quants: bytemuck::cast_slice(quants),
+            sums: bytemuck::cast_slice(sums),
+            scales,
+            totals: &rest[..runs],
+        }
+    }
+}
+
+/// Rounds one token's activations, a multiple of 32 of them, to int8.
+pub(crate) struct Quantize<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Kernel for Quantize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        quantize(s, self.x, self.to);
+    }
+}
+
+#[inline(always)]
+fn quantize<S: Simd>(s: S, x: &[f32], scratch: &mut [f32]) {
+    assert!(x.len().is_multiple_of(RUN));
+    let runs = x.len() / RUN;
+    let (quants, rest) = scratch.split_at_mut(8 * runs);
+    let (sums, rest) = rest.split_at_mut(8 * runs);
+    let (scales, totals) = rest.split_at_mut(runs);
+    let quants: &mut [[i8; RUN]] = bytemuck::cast_slice_mut(quants);
+    let sums: &mut [[i32; 8]] = bytemuck::cast_slice_mut(sums);
+    for (i, x) in x.as_chunks::<RUN>().0.iter().enumerate() {
+        let mut most = s.zero();
+        for x in x.chunks_exact(S::LANES) {
+            let x = s.load(x);
+            most = s.max(most, s.max(x, s.sub(s.zero(), x)));
+        }
+        let scale = s.max_lane(most) / 127.0;
+        let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
+        // Adding 1.5 × 2²³ rounds to an integer and leaves it in the low bits.
+        let shift = s.splat(12_582_912.0);
+        let mut shifted = [0.0; RUN];
+        for (x, y) in x.chunks_exact(S::LANES).zip(shifted.chunks_exact_mut(S::LANES)) {
+            s.store(s.fma(s.load(x), inverse, shift), y);
+        }
+        quants[i] = shifted.map(|y| y.to_bits() as i8);
+        let mut total = 0;
+        for (sum, q) in sums[i].iter_mut().zip(quants[i].as_chunks::<4>().0) {
+            *sum = q.iter().map(|&q| i32::from(q)).sum();
+            total += *sum;
+        }
+        scales[i] = scale;
+        totals[i] = scale * total as f32;
+    }
+}
+
+/// A running dot product: eight partial sums, and what the minima contribute.
+#[derive(Clone, Copy)]
+struct Sum<S: Simd> {
+    lanes: S::F8,
+    minima: f32,
+}
+
+/// A block type as runs of 32 quants.
+trait Blocks {
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// Runs in a block.
+    const RUNS: usize;
+
+    /// Adds the dot product of a block with the activations of runs `run..run + RUNS`.
+    fn dot<S: Simd>(s: S, block: &[u8], x: &Activations<'_>, run: usize, to: Sum<S>) -> Sum<S>;
+
+    /// The values of some runs of the block.
+    fn expand<S: Simd>(s: S, block: &[u8], runs: Range<usize>, to: &mut [[f32; RUN]]);
+}
+
+/// `N` bytes of a block.
+#[inline(always)]
+fn at<const N: usize>(block: &[u8], from: usize) -> &[u8; N] {
+    block[from..].first_chunk().expect("blocks are whole")
+}
+
+/// Calls `$function::<_, Type, …>(args)` for the type of a run-time [`Quant`] other than F32, F16,
+/// BF16.
+macro_rules! with_blocks {
+    ($quant:expr, $blocks:ident => $body:expr) => {
+        match $quant {
+            Quant::Q4_0 => {
+                type $blocks = legacy::Q4_0;
+                $body
+            }
+            Quant::Q4_1 => {
+                type $blocks = legacy::Q4_1;
+                $body
+            }
+            Quant::Q5_0 => {
+                type $blocks = legacy::Q5_0;
+                $body
+            }
+            Quant::Q5_1 => {
+                type $blocks = legacy::Q5_1;
+                $body
+            }
+            Quant::Q8_0 => {
+                type $blocks = legacy::Q8_0;
+                $body
+            }
+            Quant::Q4_K => {
+                type $blocks = k::Q4K;
+                $body
+            }
+            Quant::Q5_K => {
+                type $blocks = k::Q5K;
+                $body
+            }
+            Quant::Q6_K => {
+                type $blocks = k::Q6K;
+                $body
+            }
+            Quant::F32 | Quant::F16 | Quant::BF16 => unreachable!("has no blocks"),
+        }
+    };
+}
+
+/// Whether rows of this type are multiplied in int8.
+pub(crate) fn is_integer(quant: Quant) -> bool {
+    !matches!(quant, Quant::F32 | Quant::F16 | Quant::BF16)
+}
+
+/// Rows that are multiplied at once.
+pub(crate) const ROWS: usize = 4;
+
+/// Dot products of four rows with one token's int8 activations. `quant` is an integer type.
+pub(crate) struct DotRows<'a> {
+    pub(crate) quant: Quant,
+    pub(crate) rows: [&'a [u8]; ROWS],
+    pub(crate) x: Activations<'a>,
+}
+
+impl Kernel for DotRows<'_> {
+    type Output = [f32; ROWS];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [f32; ROWS] {
+        with_blocks!(self.quant, B => dot_blocks::<S, B>(s, self.rows, &self.x))
+    }
+}
+
+#[inline(always)]
+fn dot_blocks<S: Simd, B: Blocks>(s: S, rows: [&[u8]; ROWS], x: &Activations<'_>) -> [f32; ROWS] {
+    let blocks = x.scales.len() / B::RUNS;
+    let rows = rows.map(|row| &row[..blocks * B::BYTES]);
+    let mut sums = [Sum::<S> { lanes: s.splat8(0.0), minima: 0.0 }; ROWS];
+    for block in 0..blocks {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            let bytes = &row[block * B::BYTES..][..B::BYTES];
+            *sum = B::dot(s, bytes, x, block * B::RUNS, *sum);
+        }
+    }
+    sums.map(|sum| s.sum8(sum.lanes) - sum.minima)
+}
+
+/// Dot products of four rows of F32, F16 or BF16 with f32 activations.
+pub(crate) struct DotFloats<'a> {
+    pub(crate) quant: Quant,
+    pub(crate) rows: [&'a [u8]; ROWS],
+    pub(crate) x: &'a [f32],
+}
+
+impl Kernel for DotFloats<'_> {
+    type Output = [f32; ROWS];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [f32; ROWS] {
+        match self.quant {
+            Quant::F32 => float::dot::<S, float::F32>(s, self.rows, self.x),
+            Quant::F16 => float::dot::<S, float::F16>(s, self.rows, self.x),
+            Quant::BF16 => float::dot::<S, float::BF16>(s, self.rows, self.x),
+            _ => unreachable!("{} is multiplied in int8", self.quant.name()),
+        }
+    }
+}
+
+/// Values of columns `cols` of a row: the same bits as [`Quant::dequantize`]. The columns start
+/// at a multiple of 32.
+pub(crate) struct Dequantize<'a> {
+    pub(crate) quant: Quant,
+    pub(crate) row: &'a [u8],
+    pub(crate) cols: Range<usize>,
+    pub(crate) to: &'a mut [f32],
+}
+
+impl Kernel for Dequantize<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Dequantize { quant, row, cols, to } = self;
+        assert!(cols.start.is_multiple_of(RUN) && cols.len() == to.len());
+        match quant {
+            Quant::F32 => float::expand::<S, float::F32>(s, row, cols.start, to),
+            Quant::F16 => float::expand::<S, float::F16>(s, row, cols.start, to),
+            Quant::BF16 => float::expand::<S, float::BF16>(s, row, cols.start, to),
+            _ => with_blocks!(quant, B => expand_blocks::<S, B>(s, row, cols, to)),
+        }
+    }
+}
+
+#[inline(always)]
+fn expand_blocks<S: Simd, B: Blocks>(s: S, row: &[u8], cols: Range<usize>, to: &mut [f32]) {
+    let runs = cols.start / RUN..cols.end / RUN;
+    let (mut to, rest) = to.as_chunks_mut::<RUN>();
+    assert!(rest.is_empty());
+    let mut run = runs.start;
+    while run < runs.end {
+        let (block, first) = (run / B::RUNS, run % B::RUNS);
+        let last = B::RUNS.min(first + runs.end - run);
+        let (now, later) = to.split_at_mut(last - first);
+        B::expand(s, &row[block * B::BYTES..][..B::BYTES], first..last, now);
+        run += last - first;
+        to = later;
+    }
+}

@@ -1,0 +1,318 @@
+//! y (T, O) = x (T, I) Wᵀ and dx (T, I) = dy (T, O) W over frozen quantized weights, read straight
+//! from the file's layout, with the LoRA pair of each weight inside.
+//!
+//! Few tokens (decoding): the weights are read once, at the speed of memory; a worker walks
+//! through four stretches of its rows at the same time, and multiplies in int8 (see [`super::dot`]).
+//! Many tokens: panels of weights are dequantized and multiplied in f32 (see [`super::gemm`]); an
+//! int8 panel would be a third [`Source`].
+//!
+//! Results do not depend on the number of threads. They depend on T only through the change from
+//! int8 to f32 at [`FEW`] tokens.
+
+use super::dot::{self, Activations};
+use super::gemm::{Engine, Matrix, Multiply, Product, Source, Start, Weight, scratch_floats};
+use super::isa::Isa;
+use super::pool::{Part, Split, Worker};
+use super::simd::{Kernel, Simd, math};
+
+/// The most tokens whose activations are multiplied row by row.
+pub const FEW: usize = 8;
+
+/// Weights that share an input, at most.
+pub const OUTPUTS: usize = 4;
+
+/// A LoRA pair of a weight (O, I): y += scale (x Aᵀ) Bᵀ.
+#[derive(Clone, Copy)]
+pub struct LoraPair<'a> {
+    /// A (R, I).
+    pub a: &'a [f32],
+    /// B (O, R).
+    pub b: &'a [f32],
+    /// R.
+    pub rank: usize,
+    /// What the pair's product is multiplied by.
+    pub scale: f32,
+}
+
+/// One of the products of [`linear`].
+pub struct Output<'a> {
+    /// W (O, I).
+    pub weight: Weight<'a>,
+    /// (O).
+    pub bias: Option<&'a [f32]>,
+    /// The pair, if the weight has one.
+    pub lora: Option<LoraPair<'a>>,
+    /// The result (T, O); written whole.
+    pub y: &'a mut [f32],
+}
+
+/// Floats of scratch that [`linear`] needs for `tokens` tokens over inputs of `cols`, with the
+/// sum of the ranks of the pairs.
+pub fn linear_floats(threads: usize, tokens: usize, cols: usize, ranks: usize) -> usize {
+    let each =
+        if tokens <= FEW { tokens * dot::activation_floats(cols) } else { scratch_floats(tokens) };
+    tokens * ranks + threads * each
+}
+
+/// Several products of the same input x (T, I), at most [`OUTPUTS`]: QKV, or gate and up.
+///
+/// # Panics
+/// If a matrix does not have its size, or `scratch` is shorter than [`linear_floats`].
+pub fn linear(engine: Engine<'_>, x: &[f32], outputs: &mut [Output<'_>], scratch: &mut [f32]) {
+    let Some(cols) = outputs.first().map(|output| output.weight.cols) else { return };
+    let tokens = x.len() / cols;
+    assert!(outputs.len() <= OUTPUTS, "{} outputs", outputs.len());
+    assert_eq!(x.len(), tokens * cols, "x of {cols} columns");
+    let threads = engine.pool.threads();
+    let mut ranks = 0;
+    for output in outputs.iter() {
+        let weight = &output.weight;
+        weight.check();
+        assert_eq!((weight.cols, output.y.len()), (cols, tokens * weight.rows), "shapes");
+        assert!(output.bias.is_none_or(|bias| bias.len() == weight.rows), "bias");
+        if let Some(pair) = output.lora {
+            let sizes = (pair.rank * cols, weight.rows * pair.rank);
+            assert_eq!((pair.a.len(), pair.b.len()), sizes, "LoRA pair");
+            ranks += pair.rank;
+        }
+    }
+    if tokens == 0 {
+        return;
+    }
+    let (xa, rest) = scratch.split_at_mut(tokens * ranks);
+    let each = linear_floats(1, tokens, cols, 0);
+    let private = Split::rows(&mut rest[..threads * each], each, threads);
+    let mut left = xa;
+    let mut tasks: [Option<Task<'_>>; OUTPUTS] = [const { None }; OUTPUTS];
+    for (task, output) in tasks.iter_mut().zip(outputs) {
+        let Output { weight, bias, lora, y } = output;
+        let rank = lora.map_or(0, |pair| pair.rank);
+        let (xa, rest) = std::mem::take(&mut left).split_at_mut(tokens * rank);
+        left = rest;
+        let lora = lora.map(|pair| (pair, Split::rows(xa, rank, threads)));
+        let y = Split::columns(y, weight.rows, threads, 16);
+        *task = Some(Task { weight: *weight, bias: *bias, lora, y });
+    }
+    engine.pool.run(|worker| {
+        let mut private = private.part(worker.index());
+        let scratch = private.row(worker.index());
+        let tasks = &tasks;
+        let share = Share { isa: engine.isa, x, tokens, cols, tasks, worker, scratch };
+        if tokens <= FEW { share.few() } else { share.many() }
+    });
+}
+
+/// An [`Output`] shared out to the workers. The pair's x Aᵀ (T, R) lies in scratch.
+struct Task<'a> {
+    weight: Weight<'a>,
+    bias: Option<&'a [f32]>,
+    lora: Option<(LoraPair<'a>, Split<'a, f32>)>,
+    y: Split<'a, f32>,
+}
+
+/// One worker's part of [`linear`].
+struct Share<'a> {
+    isa: Isa,
+    x: &'a [f32],
+    tokens: usize,
+    cols: usize,
+    tasks: &'a [Option<Task<'a>>; OUTPUTS],
+    worker: &'a Worker<'a>,
+    scratch: &'a mut [f32],
+}
+
+impl Share<'_> {
+    fn few(self) {
+        let index = self.worker.index();
+        for task in self.tasks.iter().flatten() {
+            let Some((pair, xa)) = &task.lora else { continue };
+            let (x, xa) = (self.x, &mut xa.part(index));
+            self.isa.dispatch(Project { x, cols: self.cols, pair, xa });
+        }
+        if self.tasks.iter().flatten().any(|task| task.lora.is_some()) {
+            self.worker.barrier();
+        }
+        let each = dot::activation_floats(self.cols);
+        if self.tasks.iter().flatten().any(|task| dot::is_integer(task.weight.quant)) {
+            let tokens = self.x.chunks_exact(self.cols).zip(self.scratch.chunks_exact_mut(each));
+            for (x, to) in tokens {
+                self.isa.dispatch(dot::Quantize { x, to });
+            }
+        }
+        let (isa, tokens, cols) = (self.isa, self.tokens, self.cols);
+        let input = Input { isa, x: self.x, rounded: self.scratch, tokens, cols };
+        for task in self.tasks.iter().flatten() {
+            let mut y = task.y.part(index);
+            match &task.lora {
+                None => input.rows(task, None, &mut y),
+                Some((pair, xa)) => xa.read(|xa| input.rows(task, Some((pair, xa)), &mut y)),
+            }
+        }
+    }
+
+    fn many(self) {
+        let index = self.worker.index();
+        let x = Matrix::new(self.x, self.cols);
+        let mut multiply = |c: &mut Part<'_, f32>, product: &Product<'_>| {
+            self.isa.dispatch(Multiply { product, c, scratch: self.scratch });
+        };
+        for task in self.tasks.iter().flatten() {
+            let Some((pair, xa)) = &task.lora else { continue };
+            let b = Source::Matrix(Matrix::new(pair.a, self.cols).transposed());
+            let start = Start::Zero;
+            let product = Product { a: x, b, depth: self.cols, scale: pair.scale, start };
+            multiply(&mut xa.part(index), &product);
+        }
+        if self.tasks.iter().flatten().any(|task| task.lora.is_some()) {
+            self.worker.barrier();
+        }
+        for task in self.tasks.iter().flatten() {
+            let mut y = task.y.part(index);
+            let b = Source::Transposed(task.weight);
+            let start = task.bias.map_or(Start::Zero, Start::Bias);
+            multiply(&mut y, &Product { a: x, b, depth: self.cols, scale: 1.0, start });
+            let Some((pair, xa)) = &task.lora else { continue };
+            xa.read(|xa| {
+                let (a, depth) = (Matrix::new(xa, pair.rank), pair.rank);
+                let b = Source::Matrix(Matrix::new(pair.b, depth).transposed());
+                multiply(&mut y, &Product { a, b, depth, scale: 1.0, start: Start::Add });
+            });
+        }
+    }
+}
+
+/// A few tokens through a pair's A: scale x Aᵀ, the part's tokens.
+struct Project<'a, 'b> {
+    x: &'a [f32],
+    cols: usize,
+    pair: &'a LoraPair<'a>,
+    xa: &'a mut Part<'b, f32>,
+}
+
+impl Kernel for Project<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for token in self.xa.rows() {
+            let x = &self.x[token * self.cols..][..self.cols];
+            let rows = self.pair.a.chunks_exact(self.cols);
+            for (y, a) in self.xa.row(token).iter_mut().zip(rows) {
+                *y = self.pair.scale * math::dot(s, x, a);
+            }
+        }
+    }
+}
+
+/// The activations of a few tokens, in f32 and, if any weight wants them, in int8.
+struct Input<'a> {
+    isa: Isa,
+    x: &'a [f32],
+    rounded: &'a [f32],
+    tokens: usize,
+    cols: usize,
+}
+
+impl Input<'_> {
+    /// The worker's columns of y: rows of the weight, one at a time from each of four stretches.
+    fn rows(&self, task: &Task<'_>, lora: Option<(&LoraPair<'_>, &[f32])>, y: &mut Part<'_, f32>) {
+        let cols = y.cols();
+        let stretch = cols.len().div_ceil(dot::ROWS);
+        let finish = |token: usize, row: usize, product: f32| {
+            let mut value = product + task.bias.map_or(0.0, |bias| bias[row]);
+            if let Some((pair, xa)) = lora {
+                let (b, xa) = (&pair.b[row * pair.rank..], &xa[token * pair.rank..]);
+                value += b.iter().zip(xa).take(pair.rank).map(|(b, xa)| b * xa).sum::<f32>();
+            }
+            value
+        };
+        for i in 0..stretch {
+            // The last stretch may be shorter: its last row is then done again.
+            let row = |j: usize| (cols.start + j * stretch + i).min(cols.end - 1);
+            let rows: [usize; dot::ROWS] = std::array::from_fn(row);
+            let bytes = rows.map(|row| task.weight.row(row));
+            for token in 0..self.tokens {
+                let products = self.dot(&task.weight, bytes, token);
+                let y = y.row(token);
+                for (row, product) in rows.into_iter().zip(products) {
+                    y[row - cols.start] = finish(token, row, product);
+                }
+            }
+        }
+    }
+
+    fn dot(&self, weight: &Weight<'_>, rows: [&[u8]; dot::ROWS], token: usize) -> [f32; 4] {
+        let quant = weight.quant;
+        if dot::is_integer(quant) {
+            let each = dot::activation_floats(self.cols);
+            let x = Activations::of(&self.rounded[token * each..], self.cols);
+            self.isa.dispatch(dot::DotRows { quant, rows, x })
+        } else {
+            let x = &self.x[token * self.cols..][..self.cols];
+            self.isa.dispatch(dot::DotFloats { quant, rows, x })
+        }
+    }
+}
+
+/// Floats of scratch that [`linear_grad`] needs.
+pub fn linear_grad_floats(threads: usize, tokens: usize, rank: usize) -> usize {
+    tokens * rank + threads * scratch_floats(tokens)
+}
+
+/// dx (T, I) = dy (T, O) W + scale (dy B) A: the gradient of [`linear`] by its input.
+///
+/// # Panics
+/// If a matrix does not have its size, or `scratch` is shorter than [`linear_grad_floats`].
+pub fn linear_grad(
+    engine: Engine<'_>,
+    dy: &[f32],
+    weight: Weight<'_>,
+    lora: Option<LoraPair<'_>>,
+    dx: &mut [f32],
+    scratch: &mut [f32],
+) {
+    weight.check();
+    let (out, cols) = (weight.rows, weight.cols);
+    let tokens = dy.len() / out;
+    assert_eq!((dy.len(), dx.len()), (tokens * out, tokens * cols), "shapes");
+    if let Some(pair) = lora {
+        let sizes = (pair.rank * cols, out * pair.rank);
+        assert_eq!((pair.a.len(), pair.b.len()), sizes, "LoRA pair");
+    }
+    if tokens == 0 {
+        return;
+    }
+    let threads = engine.pool.threads();
+    let rank = lora.map_or(0, |pair| pair.rank);
+    let (dyb, rest) = scratch.split_at_mut(tokens * rank);
+    let each = scratch_floats(tokens);
+    let private = Split::rows(&mut rest[..threads * each], each, threads);
+    let lora = lora.map(|pair| (pair, Split::rows(dyb, pair.rank, threads)));
+    let dx = Split::columns(dx, cols, threads, dot::RUN);
+    engine.pool.run(|worker| {
+        let index = worker.index();
+        let mut private = private.part(index);
+        let scratch = private.row(index);
+        let mut multiply = |c: &mut Part<'_, f32>, product: &Product<'_>| {
+            engine.isa.dispatch(Multiply { product, c, scratch });
+        };
+        let (a, depth, start) = (Matrix::new(dy, out), out, Start::Zero);
+        if let Some((pair, dyb)) = &lora {
+            let b = Source::Matrix(Matrix::new(pair.b, pair.rank));
+            multiply(&mut dyb.part(index), &Product { a, b, depth, scale: pair.scale, start });
+            worker.barrier();
+        }
+        let mut dx = dx.part(index);
+        let b = Source::Weight(weight);
+        multiply(&mut dx, &Product { a, b, depth, scale: 1.0, start });
+        let Some((pair, dyb)) = &lora else { return };
+        dyb.read(|dyb| {
+            let (a, depth) = (Matrix::new(dyb, pair.rank), pair.rank);
+            let b = Source::Matrix(Matrix::new(pair.a, cols));
+            multiply(&mut dx, &Product { a, b, depth, scale: 1.0, start: Start::Add });
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests;
