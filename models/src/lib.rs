@@ -21,6 +21,7 @@ mod mmap;
 mod model;
 mod plan;
 mod stop;
+pub mod template;
 pub mod tokenizer;
 mod trace;
 mod weights;
@@ -36,6 +37,7 @@ pub use mmap::{MapError, Mapped};
 pub use model::Model;
 pub use plan::MemoryPlan;
 pub use stop::Stop;
+pub use template::{Message, Role, Template, TemplateError};
 pub use tokenizer::{Special, TokenType, Tokenizer, TokenizerError, Utf8Stream};
 pub use trace::{Sequence, Trace};
 
