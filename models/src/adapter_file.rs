@@ -38,7 +38,7 @@ pub struct Pair {
     pub layer: usize,
     /// One of the seven linears.
     pub tensor: LayerTensor,
-    /// Rank R, 1 to [`RANK_MAX`].
+    /// Rank R, 1 to 256.
     pub rank: usize,
     /// Down projection (R, I), row-major.
     pub a: Vec<f32>,
