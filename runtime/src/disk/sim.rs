@@ -95,6 +95,11 @@ impl SimDisk {
         self.state().recording = true;
     }
 
+    /// Keeps a [`Moment`] of the disk as it is, without doing anything to it.
+    pub fn mark(&self) {
+        self.state().note("nothing", "");
+    }
+
     /// Takes the moments recorded so far; recording stops.
     pub fn take_moments(&self) -> Vec<Moment> {
         let mut state = self.state();

@@ -57,14 +57,12 @@ const LOCK: &str = "lock";
 #[cfg(any(test, feature = "faults"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
-    /// Files of replaced generations go before the commit that replaces them.
+    /// Files go before the commit that replaces, takes back or revokes their generations.
     CollectBeforeCommit,
     /// The try is paid for after the adapter was used.
     DecrementAfterUse,
     /// The candidate is named by the manifest before its file is written.
     ProposeBeforeStage,
-    /// What is to be forgotten is unlinked before the manifest revokes it.
-    UnlinkBeforeRevoke,
 }
 
 /// The adapters of one base model on one disk.
@@ -244,8 +242,7 @@ impl Store {
 #[cfg(any(test, feature = "faults"))]
 impl Store {
     fn planted_early_collection(&self) -> bool {
-        let early = [Mutant::CollectBeforeCommit, Mutant::UnlinkBeforeRevoke];
-        self.mutant.is_some_and(|mutant| early.contains(&mutant))
+        self.planted(Mutant::CollectBeforeCommit)
     }
 
     fn planted(&self, mutant: Mutant) -> bool {

@@ -177,16 +177,17 @@ impl Slots {
         Ok(slot)
     }
 
-    /// Whether somebody else has committed since. Only headers are looked at.
+    /// Whether somebody else has committed since. A torn slot is nobody's commit, whatever
+    /// sequence its first bytes show.
     pub(super) fn check_unchanged(&self) -> Result<(), StoreError> {
-        let mut newest = 0;
-        for name in NAMES {
-            let bytes = at("read", name, self.disk.read(name))?;
-            if bytes.len() >= HEADER && bytes[..4] == MAGIC {
-                newest = newest.max(u64_at(&bytes, 8));
+        for index in 0..NAMES.len() {
+            if let Slot::Valid(manifest) = self.load(index)?
+                && manifest.sequence > self.highest
+            {
+                return Err(StoreError::ChangedElsewhere);
             }
         }
-        if newest > self.highest { Err(StoreError::ChangedElsewhere) } else { Ok(()) }
+        Ok(())
     }
 }
 
