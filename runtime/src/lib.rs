@@ -4,6 +4,7 @@
 pub mod disk;
 pub mod journal;
 pub mod learn;
+pub mod memory;
 pub mod rng;
 pub mod sample;
 pub mod seal;

@@ -10,17 +10,10 @@
 //! unlabelled: silence never trains, and neither does text that nobody rated.
 
 use super::text;
+use crate::journal::{Interaction, Record};
 use crate::signal::{Part, Rating, Signal};
+use sapwood_models::{Message, Role};
 use std::collections::HashMap;
-
-/// One message of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// The text.
-    pub content: String,
-}
 
 /// One shown reply with everything the user did about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +68,58 @@ impl Turn {
         self.copied()
             || self.has(|s| matches!(s, Signal::Accepted | Signal::Edited { .. }))
             || self.has(|s| matches!(s, Signal::Rated { rating: Rating::Up }))
+    }
+}
+
+/// The journal's records as turns, in the order of the replies; signals in the order of the records.
+///
+/// `category` names the kind of request; an app without categories passes the surface. A reaction
+/// to a reply that is not there (forgotten, or expired) is left out.
+pub fn turns<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+    category: impl Fn(&Interaction) -> String,
+) -> Vec<Turn> {
+    let mut out: Vec<Turn> = Vec::new();
+    let mut signals: HashMap<u128, Vec<Signal>> = HashMap::new();
+    for record in records {
+        match record {
+            Record::Interaction(i) => out.push(turn(i, category(i))),
+            Record::Feedback(f) => {
+                signals.entry(f.reply_id).or_default().push(f.signal.clone());
+            }
+            Record::Tombstone(_) | Record::Consent(_) | Record::UsedByGeneration(_) => {}
+        }
+    }
+    for turn in &mut out {
+        turn.signals = signals.remove(&turn.reply_id).unwrap_or_default();
+    }
+    out
+}
+
+fn turn(i: &Interaction, category: String) -> Turn {
+    let system = i.system.iter().map(|text| Message::new(Role::System, text));
+    let said = i.turns.iter().map(|t| Message::new(role(&t.role), &t.text));
+    Turn {
+        reply_id: i.reply_id,
+        session: i.session,
+        surface: i.surface.clone(),
+        category,
+        time_ms: i.time_ms,
+        prompt: system.chain(said).collect(),
+        reply: i.reply.clone(),
+        reply_tokens: i.tokens,
+        adapter: i.adapter_digest,
+        signals: Vec::new(),
+        verified: None,
+    }
+}
+
+/// The journal keeps roles as text; what is neither system nor assistant was said by the user.
+fn role(name: &str) -> Role {
+    match name {
+        "system" => Role::System,
+        "assistant" => Role::Assistant,
+        _ => Role::User,
     }
 }
 
@@ -671,7 +716,7 @@ mod tests {
     const DAY_MS: u64 = 24 * 3_600_000;
 
     fn turn(id: u128, request: &str, reply: &str, signals: Vec<Signal>) -> Turn {
-        let message = Message { role: "user".into(), content: request.into() };
+        let message = Message::new(Role::User, request);
         Turn {
             reply_id: id,
             session: id,
@@ -698,6 +743,34 @@ mod tests {
     const UP: Signal = Signal::Rated { rating: Rating::Up };
     const DOWN: Signal = Signal::Rated { rating: Rating::Down };
     const COPY: Signal = Signal::Copied { part: Part::Whole };
+
+    #[test]
+    fn the_journal_becomes_turns() {
+        use crate::journal::{Feedback, StopReason, Turn as Said};
+        let reply = |reply_id| {
+            Record::Interaction(Interaction {
+                reply_id,
+                session: 7,
+                surface: "mail".into(),
+                time_ms: 5,
+                system: Some("be brief".into()),
+                turns: vec![Said { role: "user".into(), text: "hello".into() }],
+                reply: "hi".into(),
+                adapter_digest: Some([1; 32]),
+                seed: 0,
+                tokens: 3,
+                stop: StopReason::End,
+                mean_nll: None,
+            })
+        };
+        let on = |reply_id, signal| Record::Feedback(Feedback { reply_id, time_ms: 6, signal });
+        let records = [reply(1), on(1, COPY), reply(2), on(1, UP), on(2, DOWN), on(99, UP)];
+        let got = turns(&records, |i| format!("{}!", i.surface));
+        assert_eq!(got.len(), 2);
+        assert_eq!((got[0].signals.clone(), got[1].signals.clone()), (vec![COPY, UP], vec![DOWN]));
+        assert_eq!((got[0].request(), got[0].prompt[0].role), ("hello", Role::System));
+        assert_eq!((got[0].category.as_str(), got[0].adapter), ("mail!", Some([1; 32])));
+    }
 
     #[test]
     fn one_signal_each_gives_the_label_of_the_table() {

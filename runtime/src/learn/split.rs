@@ -146,13 +146,14 @@ impl Overlap {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Message, Why};
+    use super::super::example::Why;
     use super::*;
     use proptest::prelude::*;
+    use sapwood_models::{Message, Role};
 
     fn example(session: u128, request: &str, target: &str) -> Example {
         Example {
-            prompt: vec![Message { role: "user".into(), content: request.into() }],
+            prompt: vec![Message::new(Role::User, request)],
             target: target.into(),
             weight: 1.0,
             why: Why::Accepted,
