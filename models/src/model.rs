@@ -14,6 +14,7 @@ use crate::error::ModelError;
 use crate::gguf::{Gguf, fingerprint};
 use crate::head::{Embed, Head, HeadMode, embed, head};
 use crate::mmap::Mapped;
+use crate::template::Template;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
@@ -27,6 +28,7 @@ pub struct Model {
     file: Mapped,
     pub(crate) arch: Arch,
     tokenizer: Tokenizer,
+    template: Option<Template>,
     weights: Weights,
     compiled: Mutex<HashMap<Key, Compiled>>,
     fingerprint: OnceLock<Digest>,
@@ -75,6 +77,7 @@ impl Model {
         let gguf = Gguf::parse(file.bytes())?;
         let arch = Arch::from_gguf(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let template = Template::from_gguf(&gguf, &tokenizer).ok();
         let weights = Weights::bind(&gguf, &file, &arch, device)?;
         Ok(Model {
             device: device.clone(),
@@ -82,6 +85,7 @@ impl Model {
             file,
             arch,
             tokenizer,
+            template,
             weights,
             compiled: Mutex::default(),
             fingerprint: OnceLock::new(),
@@ -106,6 +110,14 @@ impl Model {
     /// The tokenizer of the file.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// The chat template of the file.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTemplate`] for a model that was not made for chats.
+    pub fn template(&self) -> Result<&Template, ModelError> {
+        self.template.as_ref().ok_or(ModelError::NoTemplate)
     }
 
     /// Digest of hyper-parameters, tokenizer, template and all tensor data: what an adapter was

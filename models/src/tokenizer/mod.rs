@@ -291,6 +291,12 @@ impl Tokenizer {
         self.roles.eos
     }
 
+    /// The token that a model ends its reply with: the end of a turn where there is one, else of a
+    /// text.
+    pub fn end_of_reply(&self) -> Option<u32> {
+        self.roles.eot.or(self.roles.eos)
+    }
+
     /// The roles that the file gives to tokens.
     pub fn roles(&self) -> Roles {
         self.roles
