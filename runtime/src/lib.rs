@@ -1,13 +1,48 @@
 //! A language model that learns from its user, on the device.
+//!
+//! ```text
+//! ask ──► reply (names its adapter) ──► the user edits, accepts, rates, stops …  (Signal)
+//!                 journal, sealed ◄──────┘
+//!                    │ pure functions (`learn`)
+//!                    ├──► retrieval memory: shown in the very next prompt
+//!                    └──► trigger ─► training slices ─► gate ─► probation ─► active
+//!                                                        └ rejected   └ rolled back
+//! ```
+//!
+//! A [`Learner`] owns a model and a store. A [`Chat`] yields a [`Generation`], which ends with a
+//! [`Reply`] that names the adapter it was made with. [`Learner::signal`] says what the user did
+//! with a reply, and [`Learner::train_slice`] is the only call that trains. The library has no
+//! clock, no network and no thread but the compute pool of its device.
+
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod chat;
+mod config;
+mod consent;
+mod device_state;
 pub mod disk;
+mod error;
 pub mod journal;
 pub mod learn;
+mod learner;
+mod ledger;
 pub mod memory;
+mod prompt;
 pub mod rng;
 pub mod sample;
 pub mod seal;
+mod shared;
 pub mod signal;
+mod slice;
 pub mod store;
+mod swap;
 pub mod verify;
+
+pub use chat::{Chat, Event, Generation, Options, Reply};
+pub use config::{Clock, Config, Learning, Retrieval};
+pub use consent::Consent;
+pub use device_state::{DeviceState, Thermal};
+pub use error::LearnerError;
+pub use learner::Learner;
+pub use prompt::{Prompt, Shot};
+pub use slice::{Outcome, SliceReport};

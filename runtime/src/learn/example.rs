@@ -96,7 +96,8 @@ pub fn turns<'a>(
     out
 }
 
-fn turn(i: &Interaction, category: String) -> Turn {
+/// A reply as a turn without signals.
+pub(crate) fn turn(i: &Interaction, category: String) -> Turn {
     let system = i.system.iter().map(|text| Message::new(Role::System, text));
     let said = i.turns.iter().map(|t| Message::new(role(&t.role), &t.text));
     Turn {

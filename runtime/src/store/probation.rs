@@ -186,6 +186,11 @@ impl Store {
         self.refuse(*digest, Reason::Host)
     }
 
+    /// Refuses a staged generation that the gate turned down.
+    pub fn turn_down(&mut self, digest: &Digest) -> Result<(), StoreError> {
+        self.refuse(*digest, Reason::Gate)
+    }
+
     fn refuse(&mut self, digest: Digest, reason: Reason) -> Result<(), StoreError> {
         self.change(|next, now_ms| {
             next.refuse(&digest, State::Bad);

@@ -1,0 +1,391 @@
+//! Conversations and the replies in them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use sapwood_models::{Adapter, Cache, Message, Role, Stop, TokenType, Utf8Stream};
+
+use crate::error::LearnerError;
+use crate::journal::{Interaction, StopReason, Turn};
+use crate::prompt::Prompt;
+use crate::sample::{SampleError, Sampler, Sampling};
+use crate::shared::{AdapterSet, Shared};
+use crate::signal::Signal;
+use crate::store::Digest;
+use crate::verify::ends_in_loop;
+
+/// A finished reply.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// Names the reply in [`Learner::signal`](crate::Learner::signal).
+    pub id: u128,
+    /// The whole text.
+    pub text: String,
+    /// The adapter that made it; `None` is the base model.
+    pub adapter: Option<Digest>,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Tokens of the prompt, examples included.
+    pub prompt_tokens: usize,
+    /// Tokens of the reply.
+    pub tokens: usize,
+    /// Past exchanges that were shown to the model.
+    pub retrieved: usize,
+}
+
+/// What a generation yields.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Text that goes behind what came before. Whole characters.
+    Text(String),
+    /// The end.
+    Done(Reply),
+}
+
+/// How one reply is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens of the reply.
+    pub max_tokens: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { sampling: Sampling::default(), max_tokens: 256 }
+    }
+}
+
+/// A conversation on one surface of the app.
+///
+/// The chat keeps its turns and the KV cache of them. One generation at a time.
+pub struct Chat {
+    shared: Arc<Shared>,
+    surface: String,
+    instructions: Option<String>,
+    session: u128,
+    state: Arc<Mutex<Option<ChatState>>>,
+}
+
+/// What moves into a generation and comes back when it ends.
+struct ChatState {
+    turns: Vec<Message>,
+    cache: Option<Cache>,
+    last_reply: Option<u128>,
+}
+
+impl Chat {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        surface: &str,
+        instructions: Option<&str>,
+        turns: Vec<Message>,
+    ) -> Result<Chat, LearnerError> {
+        let state = ChatState { turns, cache: None, last_reply: None };
+        Ok(Chat {
+            session: shared.new_id()?,
+            shared,
+            surface: surface.to_owned(),
+            instructions: instructions.map(str::to_owned),
+            state: Arc::new(Mutex::new(Some(state))),
+        })
+    }
+
+    /// Starts a reply to `text`.
+    ///
+    /// # Errors
+    /// [`LearnerError::Busy`] while another generation of this chat is under way; sampling settings
+    /// out of range; a prompt that does not fit the context.
+    pub fn respond(&self, text: &str, options: Options) -> Result<Generation, LearnerError> {
+        let mut state = self.take_state()?;
+        let before = state.turns.clone();
+        state.turns.push(Message { role: Role::User, content: text.to_owned() });
+        self.start(state, before, options)
+    }
+
+    /// Starts another reply in place of the last one, and records that it was wanted.
+    ///
+    /// # Errors
+    /// As [`Chat::respond`]; [`LearnerError::NothingToRegenerate`] before the first reply.
+    pub fn regenerate(&self, options: Options) -> Result<Generation, LearnerError> {
+        let mut state = self.take_state()?;
+        let Some(replaced) = state.last_reply else {
+            self.put_state(state);
+            return Err(LearnerError::NothingToRegenerate);
+        };
+        let before = state.turns.clone();
+        state.turns.pop();
+        let mut generation = self.start(state, before, options)?;
+        generation.replaces = Some(replaced);
+        Ok(generation)
+    }
+
+    fn take_state(&self) -> Result<ChatState, LearnerError> {
+        self.state.lock().expect("nothing panics under this lock").take().ok_or(LearnerError::Busy)
+    }
+
+    fn put_state(&self, state: ChatState) {
+        *self.state.lock().expect("nothing panics under this lock") = Some(state);
+    }
+
+    /// Builds the prompt and computes it; on an error the turns are what they were `before`.
+    fn start(
+        &self,
+        mut state: ChatState,
+        before: Vec<Message>,
+        options: Options,
+    ) -> Result<Generation, LearnerError> {
+        match self.prepare(&mut state, &options) {
+            Ok((id, ready)) => Ok(Generation::new(self, id, state, before, options, ready)),
+            Err(error) => {
+                state.turns = before;
+                self.put_state(state);
+                Err(error)
+            }
+        }
+    }
+
+    fn prepare(
+        &self,
+        state: &mut ChatState,
+        options: &Options,
+    ) -> Result<(u128, Ready), LearnerError> {
+        let shared = &self.shared;
+        let sampler = Sampler::new(options.sampling.clone())?;
+        let pinned = shared.begin_use()?;
+        let request = state.turns.last().map_or("", |m| m.content.as_str());
+        let prompt = Prompt {
+            instructions: self.instructions.clone(),
+            shots: shared.retrieve(&self.surface, request),
+            turns: state.turns.clone(),
+        };
+        let limit = shared.config.context_tokens.saturating_sub(options.max_tokens).max(1);
+        let ids = prompt.tokens(&shared.model, limit)?;
+        let cache =
+            state.cache.get_or_insert_with(|| shared.model.cache(shared.config.context_tokens));
+        let known = cache.reuse(pinned.adapter.as_ref().map(Adapter::digest), &ids);
+        let logits = shared.model.step(cache, pinned.adapter.as_ref(), &ids[known..])?;
+        let retrieved = prompt.shots.len();
+        let ready = Ready { sampler, pinned, retrieved, prompt_tokens: ids.len(), logits };
+        Ok((shared.new_id()?, ready))
+    }
+}
+
+/// A prompt that was computed, waiting for its first token to be drawn.
+struct Ready {
+    sampler: Sampler,
+    pinned: Arc<AdapterSet>,
+    retrieved: usize,
+    prompt_tokens: usize,
+    logits: Vec<f32>,
+}
+
+/// One reply under way: an iterator of [`Event`]s that ends after [`Event::Done`] or an error.
+///
+/// Dropping it before its end cancels it; what was shown until then is recorded.
+pub struct Generation {
+    shared: Arc<Shared>,
+    home: Arc<Mutex<Option<ChatState>>>,
+    /// Present until the reply is finished.
+    state: Option<ChatState>,
+    /// The turns to go back to after an error.
+    before: Vec<Message>,
+    surface: String,
+    instructions: Option<String>,
+    session: u128,
+    options: Options,
+    ready: Ready,
+    id: u128,
+    replaces: Option<u128>,
+    cancel: Stop,
+    tokens: Vec<u32>,
+    text: String,
+    pending: Utf8Stream,
+    nll_sum: f64,
+    events: VecDeque<Event>,
+}
+
+impl Generation {
+    fn new(
+        chat: &Chat,
+        id: u128,
+        state: ChatState,
+        before: Vec<Message>,
+        options: Options,
+        ready: Ready,
+    ) -> Generation {
+        Generation {
+            shared: chat.shared.clone(),
+            home: chat.state.clone(),
+            state: Some(state),
+            before,
+            surface: chat.surface.clone(),
+            instructions: chat.instructions.clone(),
+            session: chat.session,
+            options,
+            ready,
+            id,
+            replaces: None,
+            cancel: Stop::new(),
+            tokens: Vec::new(),
+            text: String::new(),
+            pending: Utf8Stream::default(),
+            nll_sum: 0.0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Id that the reply will have.
+    pub fn id(&self) -> u128 {
+        self.id
+    }
+
+    /// Ends the reply after the token that is being computed.
+    pub fn cancel(&self) {
+        self.cancel.request();
+    }
+
+    /// A handle that cancels this generation from another thread.
+    pub fn canceller(&self) -> Stop {
+        self.cancel.clone()
+    }
+
+    /// Runs to the end and returns the whole reply.
+    ///
+    /// # Errors
+    /// As the items of the iterator.
+    pub fn finish(mut self) -> Result<Reply, LearnerError> {
+        loop {
+            match self.next() {
+                Some(Ok(Event::Done(reply))) => return Ok(reply),
+                Some(Ok(Event::Text(_))) => {}
+                Some(Err(error)) => return Err(error),
+                None => unreachable!("a generation ends with a reply or an error"),
+            }
+        }
+    }
+
+    /// Draws one token and computes the logits after it.
+    fn advance(&mut self) -> Result<(), LearnerError> {
+        if self.cancel.is_requested() {
+            return self.end(StopReason::Cancelled);
+        }
+        let shared = self.shared.clone();
+        let model = &shared.model;
+        let step = self.tokens.len() as u64;
+        let token = self.ready.sampler.sample(&self.ready.logits, &self.tokens, step)?;
+        self.nll_sum += negative_log_likelihood(&self.ready.logits, token);
+        if model.tokenizer().is_end(token) {
+            return self.end(StopReason::End);
+        }
+        self.tokens.push(token);
+        if model.tokenizer().token_type(token) != Some(TokenType::Control) {
+            let text = self.pending.push(model.tokenizer().piece(token));
+            self.show(text);
+        }
+        if self.tokens.len() >= self.options.max_tokens {
+            return self.end(StopReason::Length);
+        }
+        let state = self.state.as_mut().expect("present until the end");
+        let cache = state.cache.as_mut().expect("made when the prompt was computed");
+        self.ready.logits = model.step(cache, self.ready.pinned.adapter.as_ref(), &[token])?;
+        Ok(())
+    }
+
+    fn show(&mut self, text: String) {
+        if !text.is_empty() {
+            self.text.push_str(&text);
+            self.events.push_back(Event::Text(text));
+        }
+    }
+
+    /// Records the reply, gives the conversation back, and tells the shared state how it went.
+    fn end(&mut self, stop: StopReason) -> Result<(), LearnerError> {
+        let rest = self.pending.finish();
+        self.show(rest);
+        let mut state = self.state.take().expect("a reply ends once");
+        let turns = state.turns.clone();
+        state.turns.push(Message { role: Role::Assistant, content: self.text.clone() });
+        state.last_reply = Some(self.id);
+        *self.home.lock().expect("nothing panics under this lock") = Some(state);
+
+        let tokens = self.tokens.len();
+        let drawn = tokens + usize::from(stop == StopReason::End);
+        let interaction = Interaction {
+            reply_id: self.id,
+            session: self.session,
+            surface: self.surface.clone(),
+            time_ms: self.shared.now_ms(),
+            system: self.instructions.clone(),
+            turns: turns.iter().map(|m| turn(m)).collect(),
+            reply: self.text.clone(),
+            adapter_digest: self.ready.pinned.digest,
+            seed: self.options.sampling.seed,
+            tokens: tokens as u32,
+            stop,
+            mean_nll: (drawn > 0).then(|| (self.nll_sum / drawn as f64) as f32),
+        };
+        let looping = ends_in_loop(&self.tokens);
+        self.shared.replied(interaction, &self.ready.pinned, looping)?;
+        if let Some(replaced) = self.replaces.take() {
+            self.shared.signal(replaced, Signal::Regenerated { new_reply: self.id })?;
+        }
+        self.events.push_back(Event::Done(Reply {
+            id: self.id,
+            text: self.text.clone(),
+            adapter: self.ready.pinned.digest,
+            stop,
+            prompt_tokens: self.ready.prompt_tokens,
+            tokens,
+            retrieved: self.ready.retrieved,
+        }));
+        Ok(())
+    }
+
+    /// After an error: the conversation goes back to what it was before the request.
+    fn abandon(&mut self, error: &LearnerError) {
+        if matches!(error, LearnerError::Sample(SampleError::NonFinite { .. })) {
+            self.shared.damaged(&self.ready.pinned);
+        }
+        if let Some(mut state) = self.state.take() {
+            state.turns = std::mem::take(&mut self.before);
+            *self.home.lock().expect("nothing panics under this lock") = Some(state);
+        }
+    }
+}
+
+impl Iterator for Generation {
+    type Item = Result<Event, LearnerError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.events.is_empty() && self.state.is_some() {
+            if let Err(error) = self.advance() {
+                self.abandon(&error);
+                return Some(Err(error));
+            }
+        }
+        self.events.pop_front().map(Ok)
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if self.state.is_some()
+            && let Err(error) = self.end(StopReason::Cancelled)
+        {
+            log::warn!("a dropped generation was not recorded: {error}");
+        }
+    }
+}
+
+fn turn(message: &Message) -> Turn {
+    Turn { role: message.role.as_str().to_owned(), text: message.content.clone() }
+}
+
+/// -log softmax(logits)[token], in nats.
+fn negative_log_likelihood(logits: &[f32], token: u32) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
+    sum.ln() - f64::from(logits[token as usize] - max)
+}

@@ -1,0 +1,112 @@
+//! What the host decides when it opens a learner.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::learn::batch::Mix;
+use crate::learn::gate::Thresholds;
+use crate::learn::train::TrainConfig;
+use crate::learn::{split, trigger, watch};
+
+/// Tells the time in milliseconds since 1970. The library has no clock of its own.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// How past exchanges are shown to the model again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retrieval {
+    /// Off: replies depend on the adapter alone.
+    pub enabled: bool,
+    /// Most examples in one prompt.
+    pub examples: usize,
+    /// Most tokens that the examples may take.
+    pub token_budget: usize,
+    /// Examples less similar than this (0 to 1) are not shown.
+    pub min_similarity: f32,
+}
+
+impl Default for Retrieval {
+    fn default() -> Self {
+        Retrieval { enabled: true, examples: 3, token_budget: 384, min_similarity: 0.2 }
+    }
+}
+
+/// When and how the learner trains.
+#[derive(Clone, Debug)]
+pub struct Learning {
+    /// What has to have happened before it trains.
+    pub trigger: trigger::Rules,
+    /// Shape, optimizer and length of a run.
+    pub train: TrainConfig,
+    /// Shares of new examples and replay.
+    pub mix: Mix,
+    /// Which conversations train and which are kept for the gate.
+    pub split: split::Shares,
+    /// What a candidate must show before it is put in force.
+    pub thresholds: Thresholds,
+    /// What makes it go again.
+    pub watch: watch::Limits,
+    /// Replies have one right text (labels, JSON): the gate compares generated text with what the
+    /// user wanted, to the letter. Otherwise it only refuses degenerate text.
+    pub exact: bool,
+    /// Most held-out items for which the gate generates text.
+    pub checked_items: usize,
+    /// Updates between two checkpoints; a kill loses at most this many.
+    pub checkpoint_steps: u32,
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Learning {
+            trigger: trigger::Rules::default(),
+            train: TrainConfig::default(),
+            mix: Mix::default(),
+            split: split::Shares::default(),
+            thresholds: Thresholds::default(),
+            watch: watch::Limits::default(),
+            exact: false,
+            checked_items: 60,
+            checkpoint_steps: 10,
+        }
+    }
+}
+
+/// Everything a learner is opened with.
+#[derive(Clone)]
+pub struct Config {
+    /// Folder of the journal, the adapters and the checkpoints; made if it is absent. Keep it out
+    /// of backups: a restored backup brings back what was forgotten.
+    pub dir: PathBuf,
+    /// Seals everything in the folder. Keep it in the platform's key store.
+    pub key: [u8; 32],
+    /// Most tokens of prompt and reply together.
+    pub context_tokens: usize,
+    /// Retrieval of past exchanges.
+    pub retrieval: Retrieval,
+    /// Training and judging.
+    pub learning: Learning,
+    /// Names the random streams of ids, initial weights and batches.
+    pub seed: u64,
+    /// The host's clock.
+    pub clock: Clock,
+}
+
+impl Config {
+    /// Defaults for a store in `dir`, sealed with `key`, with the system's clock.
+    pub fn new(dir: impl Into<PathBuf>, key: [u8; 32]) -> Config {
+        Config {
+            dir: dir.into(),
+            key,
+            context_tokens: 2048,
+            retrieval: Retrieval::default(),
+            learning: Learning::default(),
+            seed: 0,
+            clock: Arc::new(system_ms),
+        }
+    }
+}
+
+fn system_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

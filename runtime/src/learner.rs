@@ -1,0 +1,165 @@
+//! The learner: one model, one store, any number of conversations.
+
+use std::sync::Arc;
+
+use sapwood_models::{Message, Model};
+
+use crate::chat::Chat;
+use crate::config::Config;
+use crate::consent::Consent;
+use crate::device_state::DeviceState;
+use crate::disk::{Disk, RealDisk};
+use crate::error::LearnerError;
+use crate::learn::example::Turn;
+use crate::shared::Shared;
+use crate::signal::Signal;
+use crate::store::{Digest, Event, Generation};
+
+/// A model that learns from its user. Cheap to clone; clones are the same learner.
+#[derive(Clone)]
+pub struct Learner {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Learner {
+    /// Opens the store of `config`, recovers from whatever happened to the last process, and puts
+    /// the right adapter in force.
+    ///
+    /// # Errors
+    /// A folder that can't be used, a wrong key, or a store of a later version: each says what to
+    /// do, and nothing is changed.
+    pub fn open(model: Model, config: Config) -> Result<Learner, LearnerError> {
+        let dir = config.dir.clone();
+        let disk = RealDisk::open(&dir).map_err(|source| LearnerError::Folder { dir, source })?;
+        Learner::open_on(Arc::new(disk), model, config)
+    }
+
+    /// As [`Learner::open`], on any disk.
+    ///
+    /// # Errors
+    /// As [`Learner::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        model: Model,
+        config: Config,
+    ) -> Result<Learner, LearnerError> {
+        Ok(Learner { shared: Arc::new(Shared::open(disk, model, config)?) })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.shared.model
+    }
+
+    /// Begins a conversation on a surface of the app (`mail.reply`, `triage`), with the app's
+    /// standing instructions and the turns so far.
+    ///
+    /// # Errors
+    /// No randomness for its id.
+    pub fn chat(
+        &self,
+        surface: &str,
+        instructions: Option<&str>,
+        turns: Vec<Message>,
+    ) -> Result<Chat, LearnerError> {
+        Chat::new(self.shared.clone(), surface, instructions, turns)
+    }
+
+    /// Says what the user did with a reply. Without consent this does nothing.
+    ///
+    /// # Errors
+    /// [`LearnerError::UnknownReply`]; a full or failing disk.
+    pub fn signal(&self, reply: u128, signal: Signal) -> Result<(), LearnerError> {
+        self.shared.signal(reply, signal)
+    }
+
+    /// Allows or stops keeping what the user does. Durable when it returns.
+    ///
+    /// # Errors
+    /// A full or failing disk.
+    pub fn set_consent(&self, consent: Consent) -> Result<(), LearnerError> {
+        self.shared.set_consent(consent)
+    }
+
+    /// Whether what the user does is kept.
+    pub fn consent(&self) -> Consent {
+        self.shared.kept().consent
+    }
+
+    /// Tells how the device is; the learner trains only when it is plugged in, idle and cool.
+    pub fn device_changed(&self, state: DeviceState) {
+        self.shared.kept().device = state;
+    }
+
+    /// Switches retrieval of past exchanges on or off for all later replies.
+    pub fn set_retrieval(&self, enabled: bool) {
+        self.shared.kept().retrieval_enabled = enabled;
+    }
+
+    /// All turns that were kept, oldest first, each with what the user did.
+    pub fn turns(&self) -> Vec<Turn> {
+        self.shared.kept().ledger.turns().to_vec()
+    }
+
+    /// All adapters known, oldest first, with those that are gone.
+    pub fn adapters(&self) -> Vec<Generation> {
+        self.shared.kept().store.generations().to_vec()
+    }
+
+    /// Promotions and rollbacks, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.shared.kept().store.events().to_vec()
+    }
+
+    /// The adapter that new replies are made with; `None` is the base model.
+    pub fn adapter_in_force(&self) -> Option<Digest> {
+        self.shared.in_force().digest
+    }
+
+    /// Keeps an adapter (GGUF, for this model) without using it.
+    ///
+    /// # Errors
+    /// A file that is not an adapter for this model; one that was taken back before; a full disk.
+    pub fn stage(&self, adapter: &[u8]) -> Result<Digest, LearnerError> {
+        self.shared.stage(adapter, None)
+    }
+
+    /// Puts a staged adapter in force on probation, without asking the gate. It goes again if the
+    /// watch finds it worse.
+    ///
+    /// # Errors
+    /// An adapter that is not staged, or another candidate on probation.
+    pub fn activate(&self, adapter: &Digest) -> Result<(), LearnerError> {
+        self.shared.activate(adapter)
+    }
+
+    /// Takes the adapter in force back for good and returns its digest.
+    ///
+    /// # Errors
+    /// Nothing to take back, or a failing disk.
+    pub fn rollback(&self) -> Result<Digest, LearnerError> {
+        self.shared.rollback()
+    }
+
+    /// Says that the last process ended for a reason that was not the adapter's fault (the user
+    /// swiped the app away, the system updated it): an interrupted trial is then not counted.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn exit_was_benign(&self) -> Result<(), LearnerError> {
+        let mut kept = self.shared.kept();
+        if kept.store.trial_interrupted() {
+            kept.store.forgive_trial()?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable: call it when the app goes to the background.
+    ///
+    /// # Errors
+    /// A full or failing disk.
+    pub fn flush(&self) -> Result<(), LearnerError> {
+        let now_ms = self.shared.now_ms();
+        Ok(self.shared.kept().journal.flush(now_ms)?)
+    }
+}

@@ -1,0 +1,55 @@
+//! The journal's turns in memory, as the pure functions of `learn` want to see them.
+
+use std::collections::HashMap;
+
+use crate::journal::Record;
+use crate::learn::example::{Turn, turn};
+use crate::signal::Signal;
+
+/// All turns that were not forgotten, in the order of the journal, each with its signals.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    turns: Vec<Turn>,
+    index: HashMap<u128, usize>,
+}
+
+impl Ledger {
+    /// Takes in one record. Signals on unknown replies are ignored: their turn was forgotten.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Interaction(interaction) => {
+                self.index.insert(interaction.reply_id, self.turns.len());
+                self.turns.push(turn(interaction, interaction.surface.clone()));
+            }
+            Record::Feedback(feedback) => {
+                self.add_signal(feedback.reply_id, &feedback.signal);
+            }
+            Record::Tombstone(tombstone) => {
+                self.turns.retain(|turn| !tombstone.reply_ids.contains(&turn.reply_id));
+                self.index = self.turns.iter().enumerate().map(|(i, t)| (t.reply_id, i)).collect();
+            }
+            Record::Consent(_) | Record::UsedByGeneration(_) => {}
+        }
+    }
+
+    fn add_signal(&mut self, reply: u128, signal: &Signal) {
+        if let Some(&at) = self.index.get(&reply) {
+            self.turns[at].signals.push(signal.clone());
+        }
+    }
+
+    /// Whether the reply is known.
+    pub fn contains(&self, reply: u128) -> bool {
+        self.index.contains_key(&reply)
+    }
+
+    /// One turn.
+    pub fn turn(&self, reply: u128) -> Option<&Turn> {
+        self.index.get(&reply).map(|&at| &self.turns[at])
+    }
+
+    /// All turns, oldest first.
+    pub fn turns(&self) -> &[Turn] {
+        &self.turns
+    }
+}

@@ -1,0 +1,384 @@
+//! What conversations and training share: the model, the adapter in force, and what is kept.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use sapwood_models::{Adapter, AdapterFile, Model, Special};
+
+use crate::config::Config;
+use crate::consent::Consent;
+use crate::device_state::DeviceState;
+use crate::disk::Disk;
+use crate::error::LearnerError;
+use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record};
+use crate::learn::example::{Example, Reliabilities, Rules, calibrate, examples, judged};
+use crate::learn::watch::{Action, Event, Watch};
+use crate::ledger::Ledger;
+use crate::memory::{Entry, Memory, Query};
+use crate::prompt::Shot;
+use crate::seal::{Seal, random};
+use crate::signal::Signal;
+use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, Trial};
+use crate::swap::InForce;
+
+/// The adapter that replies are made with.
+pub(crate) struct AdapterSet {
+    /// `None` is the bare base model.
+    pub adapter: Option<Adapter>,
+    /// SHA-256 of the adapter's file, which names its generation.
+    pub digest: Option<Digest>,
+}
+
+/// One per learner.
+pub(crate) struct Shared {
+    pub model: Model,
+    pub config: Config,
+    force: InForce<AdapterSet>,
+    kept: Mutex<Kept>,
+    /// Held by the slice that is training: slices take turns.
+    pub training: Mutex<()>,
+}
+
+/// What is on disk, and views of it in memory.
+pub(crate) struct Kept {
+    pub journal: Journal,
+    pub store: Store,
+    pub ledger: Ledger,
+    pub device: DeviceState,
+    pub consent: Consent,
+    pub retrieval_enabled: bool,
+    /// Built anew when an example came or went.
+    memory: Option<Memory>,
+    /// Over the adapter in force, since its swap.
+    watch: Watch,
+    /// Tokens that the candidate has drawn in this session without a fault.
+    good_tokens: u32,
+}
+
+impl Shared {
+    pub fn open(disk: Arc<dyn Disk>, model: Model, config: Config) -> Result<Shared, LearnerError> {
+        let seal = Arc::new(Seal::new(config.key));
+        let mut store = Store::open(disk.clone(), seal.clone(), model.fingerprint())?;
+        store.set_time((config.clock)());
+        let journal = Journal::open(disk, seal, Limits::default())?;
+        let scan = journal.scan()?;
+        let mut ledger = Ledger::default();
+        scan.entries.iter().for_each(|entry| ledger.apply(&entry.record));
+        let consent = match scan.consent {
+            Some(true) => Consent::Granted,
+            Some(false) => Consent::Refused,
+            None => Consent::Unasked,
+        };
+        let set = load_in_force(&model, &mut store)?;
+        let kept = Kept {
+            journal,
+            store,
+            ledger,
+            device: DeviceState::default(),
+            consent,
+            retrieval_enabled: config.retrieval.enabled,
+            memory: None,
+            watch: Watch::new(config.learning.watch),
+            good_tokens: 0,
+        };
+        Ok(Shared {
+            model,
+            config,
+            force: InForce::new(set),
+            kept: Mutex::new(kept),
+            training: Mutex::default(),
+        })
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        (self.config.clock)()
+    }
+
+    pub fn new_id(&self) -> Result<u128, LearnerError> {
+        Ok(u128::from_le_bytes(random()?))
+    }
+
+    /// Never held while the model computes.
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        let mut kept = self.kept.lock().expect("nothing panics under this lock");
+        kept.store.set_time((self.config.clock)());
+        kept
+    }
+
+    /// What new replies are made with.
+    pub fn in_force(&self) -> Arc<AdapterSet> {
+        self.force.pin()
+    }
+
+    /// Pins the adapter in force for one reply. A candidate's try is paid for, durably, before it
+    /// is used; one that has used up its tries is taken back here.
+    pub fn begin_use(&self) -> Result<Arc<AdapterSet>, LearnerError> {
+        let mut kept = self.kept();
+        let candidate = kept.store.candidate().map(|g| g.digest);
+        if candidate.is_some()
+            && candidate == self.in_force().digest
+            && let Trial::Exhausted { .. } = kept.store.begin_trial()?
+        {
+            self.put_in_force(&mut kept)?;
+        }
+        Ok(self.in_force())
+    }
+
+    /// Loads what the store says is in force and swaps it in for all later replies.
+    pub fn put_in_force(&self, kept: &mut Kept) -> Result<(), LearnerError> {
+        let set = load_in_force(&self.model, &mut kept.store)?;
+        if set.digest != self.in_force().digest {
+            self.force.swap(set);
+            kept.watch = Watch::new(self.config.learning.watch);
+            kept.good_tokens = 0;
+        }
+        Ok(())
+    }
+
+    /// The adapter in the bytes of a file.
+    pub fn load(&self, bytes: &[u8]) -> Result<Adapter, LearnerError> {
+        load(&self.model, bytes)
+    }
+
+    /// Keeps an adapter's bytes after the checks that every adapter has to pass.
+    pub fn stage(&self, bytes: &[u8], meta: Option<Meta>) -> Result<Digest, LearnerError> {
+        let adapter = load(&self.model, bytes)?;
+        probe(&self.model, &adapter)?;
+        let meta = meta.unwrap_or(Meta { created_ms: self.now_ms(), ..Meta::default() });
+        Ok(self.kept().store.stage(bytes, meta)?)
+    }
+
+    pub fn activate(&self, digest: &Digest) -> Result<(), LearnerError> {
+        let mut kept = self.kept();
+        kept.store.propose(digest)?;
+        self.put_in_force(&mut kept)
+    }
+
+    pub fn rollback(&self) -> Result<Digest, LearnerError> {
+        let mut kept = self.kept();
+        let taken = kept.store.rollback(Reason::Host)?;
+        self.put_in_force(&mut kept)?;
+        Ok(taken)
+    }
+
+    /// The adapter made logits that are not finite: it goes at once.
+    pub fn damaged(&self, used: &AdapterSet) {
+        let mut kept = self.kept();
+        if let Err(error) = self.observe(&mut kept, used.digest, Event::NonFinite) {
+            log::error!("an adapter with damaged logits could not be taken back: {error}");
+        }
+    }
+
+    /// A reply ended: records it, and counts it for or against the adapter that made it.
+    pub fn replied(
+        &self,
+        interaction: Interaction,
+        used: &AdapterSet,
+        degenerate: bool,
+    ) -> Result<(), LearnerError> {
+        let mut kept = self.kept();
+        let tokens = interaction.tokens;
+        if kept.consent == Consent::Granted {
+            self.record(&mut kept, Record::Interaction(interaction))?;
+        }
+        let reply = Event::Reply { ms_per_token: 0, degenerate, format_failed: false };
+        self.observe(&mut kept, used.digest, reply)?;
+        if !degenerate && kept.store.candidate().map(|g| g.digest) == used.digest {
+            self.count_health(&mut kept, tokens)?;
+        }
+        Ok(())
+    }
+
+    /// Enough good tokens make a healthy session, enough healthy sessions confirm the candidate.
+    fn count_health(&self, kept: &mut Kept, tokens: u32) -> Result<(), LearnerError> {
+        if kept.store.candidate().is_none() {
+            return Ok(());
+        }
+        kept.good_tokens += tokens;
+        if kept.good_tokens < self.config.learning.watch.healthy_tokens {
+            return Ok(());
+        }
+        kept.good_tokens = 0;
+        kept.store.healthy()?;
+        if kept.store.healthy_sessions() >= N_HEALTHY {
+            kept.store.confirm()?;
+        }
+        Ok(())
+    }
+
+    /// Tells the watch; takes the adapter back if the watch says so.
+    fn observe(
+        &self,
+        kept: &mut Kept,
+        used: Option<Digest>,
+        event: Event,
+    ) -> Result<(), LearnerError> {
+        if used.is_none() || used != self.in_force().digest {
+            return Ok(());
+        }
+        if let Action::Rollback(why) = kept.watch.observe(event) {
+            log::warn!("the adapter in force is taken back: {why}");
+            kept.store.rollback(Reason::Unhealthy)?;
+            self.put_in_force(kept)?;
+        }
+        Ok(())
+    }
+
+    pub fn signal(&self, reply: u128, signal: Signal) -> Result<(), LearnerError> {
+        let time_ms = self.now_ms();
+        let mut kept = self.kept();
+        if kept.consent != Consent::Granted {
+            return Ok(());
+        }
+        let Some(turn) = kept.ledger.turn(reply) else {
+            return Err(LearnerError::UnknownReply { reply });
+        };
+        let used = turn.adapter;
+        self.record(&mut kept, Record::Feedback(Feedback { reply_id: reply, time_ms, signal }))?;
+        kept.memory = None;
+        let turn = kept.ledger.turn(reply).expect("it was there before").clone();
+        let badness = judged(&[turn], &Rules::at(time_ms))[0].badness();
+        let event = Event::Judged { bad_percent: (badness * 100.0).round() as u8 };
+        self.observe(&mut kept, used, event)
+    }
+
+    pub fn record(&self, kept: &mut Kept, record: Record) -> Result<(), LearnerError> {
+        kept.journal.append(&record, self.now_ms())?;
+        kept.ledger.apply(&record);
+        Ok(())
+    }
+
+    pub fn set_consent(&self, consent: Consent) -> Result<(), LearnerError> {
+        let mut kept = self.kept();
+        let granted = consent == Consent::Granted;
+        let record = journal::Consent { granted, time_ms: self.now_ms() };
+        self.record(&mut kept, Record::Consent(record))?;
+        kept.consent = consent;
+        Ok(())
+    }
+
+    /// Everything worth learning, by the rules of now and reliabilities calibrated on this user.
+    pub fn examples(&self, kept: &Kept) -> Vec<Example> {
+        examples(kept.ledger.turns(), &self.rules(kept))
+    }
+
+    /// The rules of now.
+    pub fn rules(&self, kept: &Kept) -> Rules {
+        let rules = Rules::at(self.now_ms());
+        let reliabilities: Reliabilities = calibrate(kept.ledger.turns(), &rules);
+        Rules { reliabilities, ..rules }
+    }
+
+    /// Past exchanges to show with a request, the most similar one last.
+    pub fn retrieve(&self, surface: &str, request: &str) -> Vec<Shot> {
+        let mut kept = self.kept();
+        if !kept.retrieval_enabled {
+            return Vec::new();
+        }
+        self.shots(&mut kept, surface, request, &[])
+    }
+
+    /// As [`Shared::retrieve`], whatever the switch says, without what comes from `excluded`.
+    pub fn shots(
+        &self,
+        kept: &mut Kept,
+        surface: &str,
+        request: &str,
+        excluded: &[u128],
+    ) -> Vec<Shot> {
+        if kept.memory.is_none() {
+            kept.memory = Some(self.build_memory(kept));
+        }
+        let memory = kept.memory.as_ref().expect("just built");
+        let ids = self.request_ids(request);
+        let retrieval = &self.config.retrieval;
+        let query = Query {
+            ids: &ids,
+            surface,
+            k: retrieval.examples + excluded.len(),
+            budget_tokens: retrieval.token_budget,
+            least: retrieval.min_similarity,
+        };
+        let recalled = memory.nearest(&query, &mut |id, row| self.model.token_embedding(id, row));
+        let mut shots: Vec<Shot> = recalled
+            .iter()
+            .filter(|r| !r.entry.lineage.iter().any(|id| excluded.contains(id)))
+            .map(|r| Shot { prompt: r.entry.request.clone(), answer: r.entry.answer.clone() })
+            .collect();
+        shots.drain(..shots.len().saturating_sub(retrieval.examples));
+        shots
+    }
+
+    fn build_memory(&self, kept: &Kept) -> Memory {
+        let entries = self.examples(kept).into_iter().map(|e| {
+            let ids = self.request_ids(e.request());
+            let answer = self.request_ids(&e.target).len();
+            Entry {
+                cost_tokens: ids.len() + answer + TURN_TOKENS,
+                ids,
+                request: e.request().to_owned(),
+                answer: e.target,
+                lineage: e.lineage,
+                surface: e.surface,
+                time_ms: e.time_ms,
+            }
+        });
+        let embed = &mut |id, row: &mut [f32]| self.model.token_embedding(id, row);
+        Memory::new(entries.collect(), self.model.arch().width, embed)
+    }
+
+    pub fn request_ids(&self, text: &str) -> Vec<u32> {
+        self.model.tokenizer().encode(text, Special::default())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let now_ms = self.now_ms();
+        if let Ok(kept) = self.kept.get_mut()
+            && let Err(error) = kept.journal.close(now_ms)
+        {
+            log::warn!("the journal was not closed: {error}");
+        }
+    }
+}
+
+/// What a template puts around two turns, about.
+const TURN_TOKENS: usize = 12;
+
+fn load(model: &Model, bytes: &[u8]) -> Result<Adapter, LearnerError> {
+    Ok(model.load_adapter(&AdapterFile::parse(bytes, model.arch())?)?)
+}
+
+/// An adapter that is loaded is applied: its logits on a fixed probe are finite and differ from
+/// the base model's.
+fn probe(model: &Model, adapter: &Adapter) -> Result<(), LearnerError> {
+    let vocab = model.arch().vocab as u32;
+    let ids = [1 % vocab, 7 % vocab, 11 % vocab, 13 % vocab];
+    let logits = |adapter| model.step(&mut model.cache(ids.len()), adapter, &ids);
+    let (with, without) = (logits(Some(adapter))?, logits(None)?);
+    if with.iter().any(|l| !l.is_finite()) {
+        return Err(LearnerError::AdapterNotFinite);
+    }
+    if with == without {
+        return Err(LearnerError::AdapterChangesNothing);
+    }
+    Ok(())
+}
+
+/// The adapter that the store names. One that can't be loaded is taken back, and the next best is
+/// tried: a broken adapter must not keep the app from its base model.
+fn load_in_force(model: &Model, store: &mut Store) -> Result<AdapterSet, LearnerError> {
+    while let Some(digest) = store.in_force().map(|g| g.digest) {
+        let loaded = store.adapter_bytes(&digest).map_err(LearnerError::from);
+        match loaded.and_then(|bytes| load(model, &bytes)) {
+            Ok(adapter) => {
+                return Ok(AdapterSet { adapter: Some(adapter), digest: Some(digest) });
+            }
+            Err(error) => {
+                log::error!("an adapter is taken back because it can't be loaded: {error}");
+                store.rollback(Reason::Damaged)?;
+            }
+        }
+    }
+    Ok(AdapterSet { adapter: None, digest: None })
+}

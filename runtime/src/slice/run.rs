@@ -1,0 +1,173 @@
+//! What a training run is about, as it lies in the checkpoint: everything that its next step
+//! depends on, so that a resumed run needs nothing but this.
+
+#![allow(missing_docs, reason = "rkyv derives resolver fields that cannot carry documentation")]
+
+use rkyv::rancor;
+use rkyv::util::AlignedVec;
+use rkyv::{Archive, Deserialize, Serialize};
+use sapwood_models::Sequence;
+
+use crate::learn::batch::{Mix, Plan, Source};
+use crate::learn::optimizer::Moments;
+use crate::learn::train::TrainState;
+use crate::store::{Digest, digest_of};
+
+/// One sequence to train on.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub(super) struct Lesson {
+    pub ids: Vec<u32>,
+    pub prompt_len: u32,
+    pub weight: f32,
+}
+
+/// A run between its first and its last step.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
+pub(super) struct Run {
+    /// SHA-256 of the settings: a run is not continued under others.
+    pub settings: [u8; 32],
+    pub started_ms: u64,
+    /// The adapter that the run starts from.
+    pub parent: Option<[u8; 32]>,
+    pub seed: u64,
+    /// Written or corrected by the user since the last promotion.
+    pub new: Vec<Lesson>,
+    /// What worked: accepted replies, and older lessons.
+    pub replay: Vec<Lesson>,
+    /// Replies that the lessons come from.
+    pub lineage: Vec<u128>,
+    pub examples: u32,
+    state: State,
+}
+
+/// [`TrainState`], archived.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+struct State {
+    step: u32,
+    micro: u32,
+    values: Vec<f32>,
+    mean: Vec<f32>,
+    square: Vec<f32>,
+    updates: u32,
+    gradient: Vec<f32>,
+    partial: (f64, f64),
+    losses: Vec<f32>,
+    skipped: u32,
+    tokens: u64,
+}
+
+/// What a run is made of before its first step.
+pub(super) struct Content {
+    pub settings: Digest,
+    pub started_ms: u64,
+    pub parent: Option<Digest>,
+    pub seed: u64,
+    pub new: Vec<Lesson>,
+    pub replay: Vec<Lesson>,
+    pub lineage: Vec<u128>,
+    pub examples: u32,
+}
+
+impl Run {
+    pub fn new(content: Content, state: TrainState) -> Run {
+        let Content { settings, started_ms, parent, seed, new, replay, lineage, examples } =
+            content;
+        let mut run = Run {
+            settings,
+            started_ms,
+            parent,
+            seed,
+            new,
+            replay,
+            lineage,
+            examples,
+            state: State::default(),
+        };
+        run.set_state(&state);
+        run
+    }
+
+    /// The settings' digest, from whatever describes them in full.
+    pub fn settings_digest(settings: &str) -> Digest {
+        digest_of(settings.as_bytes())
+    }
+
+    /// Updates made.
+    pub fn step(&self) -> u32 {
+        self.state.step
+    }
+
+    /// Mean loss of each update.
+    pub fn losses(&self) -> &[f32] {
+        &self.state.losses
+    }
+
+    /// Tokens trained on.
+    pub fn tokens(&self) -> u64 {
+        self.state.tokens
+    }
+
+    /// The order of the lessons.
+    pub fn plan(&self, mix: Mix, batch: u32) -> Plan {
+        Plan::new(self.seed, mix, [self.new.len(), self.replay.len(), 0], batch as usize)
+    }
+
+    pub fn lesson(&self, source: Source, index: usize) -> &Lesson {
+        match source {
+            Source::New => &self.new[index],
+            Source::Replay => &self.replay[index],
+            Source::Anchor => unreachable!("a run has no anchors"),
+        }
+    }
+
+    pub fn set_state(&mut self, state: &TrainState) {
+        self.state = State {
+            step: state.step,
+            micro: state.micro,
+            values: state.values.clone(),
+            mean: state.moments.mean.clone(),
+            square: state.moments.square.clone(),
+            updates: state.moments.updates,
+            gradient: state.gradient.clone(),
+            partial: state.partial,
+            losses: state.losses.clone(),
+            skipped: state.skipped,
+            tokens: state.tokens,
+        };
+    }
+
+    /// Takes the trainer's state out; it goes back with [`Run::set_state`].
+    pub fn take_state(&mut self) -> TrainState {
+        let state = std::mem::take(&mut self.state);
+        TrainState {
+            step: state.step,
+            micro: state.micro,
+            values: state.values,
+            moments: Moments { mean: state.mean, square: state.square, updates: state.updates },
+            gradient: state.gradient,
+            partial: state.partial,
+            losses: state.losses,
+            skipped: state.skipped,
+            tokens: state.tokens,
+        }
+    }
+
+    /// The bytes of the checkpoint.
+    pub fn archive(&self) -> Vec<u8> {
+        let bytes = rkyv::to_bytes::<rancor::Error>(self);
+        bytes.expect("plain data always archives").into_vec()
+    }
+
+    /// The run of a checkpoint; `None` for one of another version.
+    pub fn from_archive(bytes: &[u8]) -> Option<Run> {
+        let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
+        aligned.extend_from_slice(bytes);
+        rkyv::from_bytes::<Run, rancor::Error>(&aligned).ok()
+    }
+}
+
+impl Lesson {
+    pub fn sequence(&self) -> Sequence {
+        Sequence::after_prompt(self.ids.clone(), self.prompt_len as usize)
+    }
+}
