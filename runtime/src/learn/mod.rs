@@ -19,6 +19,7 @@ pub mod gate;
 pub mod loss;
 pub mod optimizer;
 pub mod posterior;
+pub mod rephrase;
 pub mod split;
 pub mod text;
 pub mod train;
