@@ -1,4 +1,4 @@
-"""Expands the grammar files `known.json` and the demo's `pool.json` (its twin is the demo's `grammar.rs`).
+"""Expands the grammars `known.json` and the demo's `pool.json`; the demo has a twin, `grammar.rs`.
 
 A template is text with slots: `{name}` draws an entry of the lexicon `name` once per item, so every
 `{name}` of that item is the same; `{name#2}` is a second, independent draw. An entry may hold slots
@@ -17,7 +17,7 @@ MASK = (1 << 64) - 1
 
 
 class Rng:
-    """SplitMix64 (Steele, Lea, Flood 2014), the generator of the demo too: the same seed, the same items."""
+    """SplitMix64 (Steele, Lea, Flood 2014), as in the demo: the same seed, the same items."""
 
     def __init__(self, seed):
         self.state = seed & MASK
@@ -73,7 +73,7 @@ class Grammar:
         return SLOT.sub(slot, template)
 
     def item(self, group, split, rng, overrides={}, style=None):
-        """One item of a group: its turns as (user, assistant) pairs; the last is the item itself."""
+        """One item of a group as (user, assistant) turns; the last is the item itself."""
         if style is None:
             style = rng.pick(styles(group))
         form = self.forms[group["task"]]
@@ -92,7 +92,9 @@ class User:
         self.known = known["groups"]
         self.new = rng.sample(pool["categories"], pool["pick"]["categories"])
         self.name = rng.pick(pool["users"])
-        self.preferences = {kind: rng.pick(choices) for kind, choices in sorted(pool["preferences"].items())}
+        self.preferences = {
+            kind: rng.pick(choices) for kind, choices in sorted(pool["preferences"].items())
+        }
 
     def new_item(self, split, rng):
         group = rng.pick(self.new)
@@ -104,8 +106,15 @@ class User:
         return self.grammar.item(group, split, rng, {}, rng.pick(styles(group)))
 
     def preferred_item(self, kinds, split, rng):
-        overrides = {k: v for kind in self.preferences if kind in kinds for k, v in self.preferences[kind].items()}
-        touched = lambda g: [s for s in styles(g) if any(f"{{{name}}}" in answer(g, s) for name in overrides)]
+        overrides = {
+            k: v
+            for kind in self.preferences
+            if kind in kinds
+            for k, v in self.preferences[kind].items()
+        }
+        touched = lambda g: [
+            s for s in styles(g) if any(f"{{{name}}}" in answer(g, s) for name in overrides)
+        ]
         groups = [(g, touched(g)) for g in self.known if "before" not in g]
         group, names = rng.pick([(g, names) for g, names in groups if names])
         return self.grammar.item(group, split, rng, overrides, rng.pick(names))
@@ -133,8 +142,13 @@ def digest(seed):
     for _ in range(300):
         for split in ("train", "heldout"):
             items = [user.new_item(split, rng), user.preferred_item(user.preferences, split, rng)]
-            items += [user.known_item(t, split, rng) for t in ("extract", "follow", "note", "reply", "rewrite", "triage")]
-            for byte in (b for item in items for turn in item for text in turn for b in text.encode()):
+            items += [
+                user.known_item(t, split, rng)
+                for t in ("extract", "follow", "note", "reply", "rewrite", "triage")
+            ]
+            for byte in (
+                b for item in items for turn in item for text in turn for b in text.encode()
+            ):
                 h = ((h ^ byte) * 0x100000001B3) & MASK
     return h
 
