@@ -17,7 +17,7 @@
 
 #[cfg(any(test, feature = "faults"))]
 mod auditor;
-pub mod sealed_file;
+pub(crate) mod sealed_file;
 
 use ring::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
@@ -25,11 +25,11 @@ use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes that sealing adds: the tag.
-pub const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 /// A data key wrapped under the root key: salt 32, ciphertext 32, tag 16.
-pub const WRAPPED_BYTES: usize = 32 + 32 + TAG_BYTES;
+pub(crate) const WRAPPED_BYTES: usize = 32 + 32 + TAG_BYTES;
 /// Bytes of salt in front of what [`Seal::seal`] makes.
-pub const SALT_BYTES: usize = 32;
+pub(crate) const SALT_BYTES: usize = 32;
 
 /// Why something could not be sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +51,7 @@ pub enum SealError {
 /// An AEAD with 256-bit keys, 96-bit nonces and 128-bit tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Algorithm {
+pub(crate) enum Algorithm {
     /// AES-256-GCM.
     Aes256Gcm = 1,
     /// ChaCha20-Poly1305.
@@ -60,7 +60,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// The faster one on this processor.
-    pub fn preferred() -> Algorithm {
+    pub(crate) fn preferred() -> Algorithm {
         #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
         let hardware = std::arch::is_x86_feature_detected!("aes");
         #[cfg(target_arch = "aarch64")]
@@ -71,7 +71,7 @@ impl Algorithm {
     }
 
     /// The algorithm of a stored number.
-    pub fn from_id(id: u8) -> Result<Algorithm, SealError> {
+    pub(crate) fn from_id(id: u8) -> Result<Algorithm, SealError> {
         match id {
             1 => Ok(Algorithm::Aes256Gcm),
             2 => Ok(Algorithm::ChaCha20Poly1305),
@@ -80,7 +80,7 @@ impl Algorithm {
     }
 
     /// The number that is stored.
-    pub fn id(self) -> u8 {
+    pub(crate) fn id(self) -> u8 {
         self as u8
     }
 
@@ -93,29 +93,29 @@ impl Algorithm {
 }
 
 /// Random bytes from the system.
-pub fn random<const N: usize>() -> Result<[u8; N], SealError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], SealError> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| SealError::NoRandomness)?;
     Ok(bytes)
 }
 
 /// A random key for one stored object. Wiped when dropped.
-pub struct DataKey(Zeroizing<[u8; 32]>);
+pub(crate) struct DataKey(Zeroizing<[u8; 32]>);
 
 impl DataKey {
     /// A fresh one.
-    pub fn random() -> Result<DataKey, SealError> {
+    pub(crate) fn random() -> Result<DataKey, SealError> {
         random().map(|bytes| DataKey(Zeroizing::new(bytes)))
     }
 
     /// The cipher that works under this key.
-    pub fn cipher(&self, algorithm: Algorithm) -> Cipher {
+    pub(crate) fn cipher(&self, algorithm: Algorithm) -> Cipher {
         Cipher::new(algorithm, &self.0)
     }
 }
 
 /// A key at work. Whoever holds it owes a nonce that was not used before under this key.
-pub struct Cipher {
+pub(crate) struct Cipher {
     key: LessSafeKey,
     #[cfg(any(test, feature = "faults"))]
     auditor: auditor::KeyId,
@@ -133,7 +133,7 @@ impl Cipher {
     }
 
     /// Encrypts `buffer` in place and adds the tag at its end.
-    pub fn seal(&self, nonce: [u8; 12], aad: &[u8], buffer: &mut Vec<u8>) {
+    pub(crate) fn seal(&self, nonce: [u8; 12], aad: &[u8], buffer: &mut Vec<u8>) {
         #[cfg(any(test, feature = "faults"))]
         self.auditor.sealed(nonce, aad, buffer);
         self.key
@@ -143,7 +143,12 @@ impl Cipher {
 
     /// Checks the tag at the end of `buffer`, decrypts in place and cuts the tag off.
     /// On failure the buffer is emptied: unauthenticated text is never seen.
-    pub fn open(&self, nonce: [u8; 12], aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), SealError> {
+    pub(crate) fn open(
+        &self,
+        nonce: [u8; 12],
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), SealError> {
         let nonce = Nonce::assume_unique_for_key(nonce);
         match self.key.open_in_place(nonce, Aad::from(aad), buffer) {
             Ok(text) => {
@@ -180,13 +185,13 @@ impl Seal {
     }
 
     /// The algorithm that new objects are sealed with.
-    pub fn algorithm(&self) -> Algorithm {
+    pub(crate) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
     /// Public name of the store that this root key belongs to. Not secret, tells nothing about
     /// the key.
-    pub fn store_id(&self) -> [u8; 16] {
+    pub(crate) fn store_id(&self) -> [u8; 16] {
         let derived = self.derive(&[0; SALT_BYTES], &[b"sapwood store id v1"]);
         let mut id = [0; 16];
         id.copy_from_slice(&derived[..16]);
@@ -205,7 +210,7 @@ impl Seal {
 
     /// Seals `text` under a key of its own: salt, ciphertext, tag. `label` separates purposes,
     /// `aad` is authenticated and not stored.
-    pub fn seal(&self, label: &[u8], aad: &[u8], text: &[u8]) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn seal(&self, label: &[u8], aad: &[u8], text: &[u8]) -> Result<Vec<u8>, SealError> {
         let salt = random()?;
         let key = self.derive(&salt, &[label, &[self.algorithm.id()]]);
         let mut body = Vec::with_capacity(text.len() + TAG_BYTES);
@@ -217,7 +222,7 @@ impl Seal {
     }
 
     /// Opens what [`Seal::seal`] made with the same label, aad and algorithm.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         algorithm: Algorithm,
         label: &[u8],
@@ -232,7 +237,7 @@ impl Seal {
     }
 
     /// Wraps a data key for storage beside what it seals. `aad` binds it to that object.
-    pub fn wrap(&self, key: &DataKey, aad: &[u8]) -> Result<[u8; WRAPPED_BYTES], SealError> {
+    pub(crate) fn wrap(&self, key: &DataKey, aad: &[u8]) -> Result<[u8; WRAPPED_BYTES], SealError> {
         let sealed = self.seal(b"sapwood data key v1", aad, &key.0[..])?;
         let mut wrapped = [0; WRAPPED_BYTES];
         wrapped.copy_from_slice(&sealed);
@@ -240,7 +245,7 @@ impl Seal {
     }
 
     /// Unwraps a data key.
-    pub fn unwrap(
+    pub(crate) fn unwrap(
         &self,
         algorithm: Algorithm,
         wrapped: &[u8; WRAPPED_BYTES],

@@ -26,7 +26,7 @@ const CHUNK: usize = 64 * 1024;
 /// What a sealed file holds: bound into it, so one kind cannot pass for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// An adapter generation.
     Adapter = 1,
     /// A trainer checkpoint.
@@ -42,7 +42,7 @@ fn nonce(chunk: usize, last: bool) -> [u8; 12] {
 }
 
 /// Seals `text` as the bytes of a file.
-pub fn seal(
+pub(crate) fn seal(
     seal: &Seal,
     purpose: Purpose,
     sequence: u64,
@@ -72,7 +72,11 @@ pub fn seal(
 }
 
 /// Opens the bytes of a sealed file: its sequence and its text.
-pub fn open(seal: &Seal, purpose: Purpose, file: &[u8]) -> Result<(u64, Vec<u8>), SealError> {
+pub(crate) fn open(
+    seal: &Seal,
+    purpose: Purpose,
+    file: &[u8],
+) -> Result<(u64, Vec<u8>), SealError> {
     let (header, body) = file.split_at_checked(HEADER).ok_or(SealError::NotAuthentic)?;
     let (fixed, wrapped) = header.split_at(FIXED);
     if fixed[..4] != MAGIC || fixed[4..6] != VERSION.to_le_bytes() || fixed[7] != purpose as u8 {
