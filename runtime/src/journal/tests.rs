@@ -214,6 +214,20 @@ fn no_failure_of_the_disk_loses_an_acknowledged_record() {
 }
 
 #[test]
+fn two_processes_append_at_once_without_a_lock() {
+    let disk = SimDisk::new();
+    let (mut app, mut keyboard) = (open(&disk), open(&disk));
+    for n in 0..40 {
+        let writer = if n % 3 == 0 { &mut keyboard } else { &mut app };
+        writer.append(&note(n), 100).unwrap();
+    }
+    let mut found = numbers(&open(&disk));
+    found.sort();
+    assert_eq!(found, (0..40).collect::<Vec<_>>());
+    assert_eq!(app.merge(&BTreeSet::new(), 200).unwrap(), 0, "live segments stay");
+}
+
+#[test]
 fn a_real_folder_keeps_the_journal() {
     let root = std::env::temp_dir().join(format!("sapwood-journal-{}", std::process::id()));
     let seal = Arc::new(Seal::new([7; 32]));

@@ -6,8 +6,8 @@ use super::{Digest, State, hex};
 use crate::disk::DiskError;
 use crate::seal::SealError;
 
-/// Why the store could not be opened or changed. After an error the state on disk is the one
-/// before the call, or, where a sync failed, possibly the one after it; never anything else.
+/// Why the store could not be opened or changed. After an error the state is the one
+/// before the call; only a power loss right after a failed sync may still bring out the new one.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk failed, is full, or refuses access.

@@ -146,16 +146,29 @@ impl Slots {
         if length.is_none_or(|length| length < SLOT_BYTES as u64) {
             bytes.resize(SLOT_BYTES, 0);
         }
-        // A failed commit may yet be found after a crash, so its sequence is used up, and the
-        // next one goes to the same slot: the current one stays whole.
         self.highest = manifest.sequence;
-        at("write", name, self.disk.write_at(name, 0, &bytes))?;
-        at("sync", name, self.disk.sync(name))?;
+        let written = at("write", name, self.disk.write_at(name, 0, &bytes))
+            .and_then(|()| at("sync", name, self.disk.sync(name)));
+        if let Err(error) = written {
+            self.void(name);
+            return Err(error.into());
+        }
         if length.is_none() {
             at("sync folder", "", self.disk.sync_dir(""))?;
         }
         self.current = other;
         Ok(())
+    }
+
+    /// Makes a slot invalid whose commit failed, as well as a failing disk allows.
+    ///
+    /// After a failed sync the new state may stand in the page cache alone, counted as clean: the
+    /// next process would find it, its sync would do nothing, and its next commit would overwrite
+    /// the only durable slot. The caller was told that the commit failed, so it may as well go.
+    fn void(&self, name: &str) {
+        if let Err(error) = self.disk.write_at(name, 0, &[0; HEADER]) {
+            log::warn!("a failed commit of the manifest may yet be found: {error}");
+        }
     }
 
     fn encode(&self, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::*;
-use crate::disk::sim::{Fault, FaultKind, SimDisk};
+use crate::disk::sim::{Fault, FaultKind, Power, SimDisk};
 use crate::disk::{Disk, RealDisk};
 
 const BASE: Digest = [1; 32];
@@ -263,6 +263,31 @@ fn no_failure_of_the_disk_loses_the_adapter_in_force() {
             }
         },
     );
+}
+
+#[test]
+fn a_failed_sync_then_a_kill_then_a_power_loss_leave_a_whole_state() {
+    let disk = SimDisk::new();
+    promote(&mut open(&disk), b"one");
+    let image = disk.image();
+    for step in 0..8 {
+        let disk = SimDisk::from_image(image.clone());
+        let mut store = open(&disk);
+        let at = disk.operations() + step;
+        disk.fail(Some(Fault { at, kind: FaultKind::Io, forever: false }));
+        let rolled_back = store.rollback(Reason::Host).is_ok();
+        let killed = SimDisk::from_image(disk.image());
+        killed.record();
+        let mut store = open(&killed);
+        assert_eq!(in_force(&store).is_none(), rolled_back, "failure at {step}");
+        store.pin(vec![]).unwrap();
+        for moment in killed.take_moments() {
+            for image in moment.image.after_power(Power { samples: 8, seed: step }) {
+                let store = open(&SimDisk::from_image(image));
+                assert_eq!(in_force(&store).is_none(), rolled_back, "{}", moment.under_way);
+            }
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 #![allow(missing_docs, reason = "a test has no API")]
 
 mod ghost;
+mod kill;
 mod world;
 
 use std::sync::Arc;
