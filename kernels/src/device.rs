@@ -169,7 +169,14 @@ impl Device {
     /// state depends on are dropped.
     pub fn compile(&self, program: &Program, max_tokens: usize) -> Exec {
         let Device::Cpu(cpu) = self;
-        Exec(cpu.compile(program, max_tokens))
+        Exec(cpu.compile(program, max_tokens, true))
+    }
+
+    /// As [`Device::compile`], but every step is run as it stands: the definition that fused
+    /// programs are tested against.
+    pub fn compile_unfused(&self, program: &Program, max_tokens: usize) -> Exec {
+        let Device::Cpu(cpu) = self;
+        Exec(cpu.compile(program, max_tokens, false))
     }
 
     /// Runs a compiled program. Runs on one device take turns.

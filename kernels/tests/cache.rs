@@ -43,7 +43,7 @@ fn decode_and_chunks_equal_prefill_at_once() {
                     let device = Device::cpu_with(Some(threads), isa);
                     for runs in [&[1; 70][..], &[70], &[33, 1, 36], &[5, 64, 1]] {
                         let got = in_runs(&device, &cached, &operands, runs);
-                        let error = error(&got, expected);
+                        let error = error(&got, expected, 0.0);
                         assert!(error <= tolerance, "{name} {quant:?} {runs:?}: {error:e}");
                     }
                 }

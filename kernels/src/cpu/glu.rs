@@ -14,7 +14,7 @@ pub(super) fn glu(cx: &Cx<'_>, act: Activation, gate: Option<&[f32]>, up: &[f32]
         let range = flat(y, cols);
         copy(y, gate, cols);
         for (t, up) in y.rows().zip(up[range].chunks_exact(cols)) {
-            cx.isa.dispatch(Gate { act, gate: y.row(t), up });
+            cx.engine.isa.dispatch(Gate { act, gate: y.row(t), up });
         }
     });
 }
@@ -26,7 +26,7 @@ pub(super) fn add(cx: &Cx<'_>, a: Option<&[f32]>, b: &[f32], y: &mut [f32]) {
         let range = flat(y, cols);
         copy(y, a, cols);
         for (t, b) in y.rows().zip(b[range].chunks_exact(cols)) {
-            cx.isa.dispatch(Sum { a: y.row(t), b });
+            cx.engine.isa.dispatch(Sum { a: y.row(t), b });
         }
     });
 }
@@ -48,7 +48,7 @@ pub(super) fn glu_grad(
         copy(&mut dup, up, cols);
         for t in dgate.rows() {
             let dy = &dy[t * cols..(t + 1) * cols];
-            cx.isa.dispatch(GateGrad { act, gate: dgate.row(t), up: dup.row(t), dy });
+            cx.engine.isa.dispatch(GateGrad { act, gate: dgate.row(t), up: dup.row(t), dy });
         }
     });
 }

@@ -3,6 +3,9 @@
 use std::ops::Range;
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
+
 use super::attention::Rows;
 use super::rope::Tables;
 use super::storage::{Storage, Weight, read, write};
@@ -87,7 +90,7 @@ pub(super) enum Held<'a> {
 /// A cache during a run.
 pub(super) enum HeldState<'a> {
     F32(RwLockWriteGuard<'a, Vec<f32>>),
-    F16(RwLockWriteGuard<'a, Vec<u16>>),
+    F16(RwLockWriteGuard<'a, Vec<f16>>),
 }
 
 impl Storage {
@@ -115,9 +118,7 @@ impl HeldState<'_> {
         match self {
             HeldState::F32(values) => values[at..at + rows.len()].copy_from_slice(rows),
             HeldState::F16(values) => {
-                for (to, from) in values[at..at + rows.len()].iter_mut().zip(rows) {
-                    *to = half::f16::from_f32(*from).to_bits();
-                }
+                values[at..at + rows.len()].convert_from_f32_slice(rows);
             }
         }
     }

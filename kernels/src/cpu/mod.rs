@@ -8,31 +8,32 @@ mod attention;
 mod dot;
 mod embed;
 mod exec;
+mod fuse;
 pub mod gemm;
 mod glu;
 mod head;
 pub mod isa;
 mod lanes;
+mod layout;
 pub mod linear;
-mod lora;
 mod memory;
 mod norm;
 pub mod pool;
+mod product;
 mod rope;
+mod run;
 pub mod simd;
-mod simple;
 mod storage;
 
 pub(crate) use exec::{Bindings, Exec};
 pub use isa::Isa;
 pub use storage::Storage;
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::device::Cursor;
 use crate::program::Program;
-use crate::quant::Quant;
+use gemm::Engine;
 use memory::Scratch;
 use pool::{Part, Pool, Split, Worker};
 
@@ -65,21 +66,21 @@ impl Cpu {
         self.isa
     }
 
-    pub(crate) fn compile(&self, program: &Program, max_tokens: usize) -> Exec {
-        Exec::new(program, max_tokens)
+    pub(crate) fn compile(&self, program: &Program, max_tokens: usize, fused: bool) -> Exec {
+        Exec::new(program, max_tokens, self.threads(), fused)
     }
 
     pub(crate) fn run(&self, exec: &Exec, bindings: &Bindings, cursor: Cursor) {
         // A run that panicked left numbers behind, nothing else.
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        exec.run(&Cx { pool: &self.pool, isa: self.isa, cursor }, &mut scratch, bindings);
+        let engine = Engine { pool: &self.pool, isa: self.isa };
+        exec.run(&Cx { engine, cursor }, &mut scratch, bindings);
     }
 }
 
 /// What every kernel is told: where it runs, and for which tokens.
 pub(crate) struct Cx<'a> {
-    pool: &'a Pool,
-    isa: Isa,
+    engine: Engine<'a>,
     cursor: Cursor,
 }
 
@@ -92,7 +93,7 @@ impl Cx<'_> {
     }
 
     fn threads(&self) -> usize {
-        self.pool.threads()
+        self.engine.pool.threads()
     }
 
     /// Parts into which `rows` rows with `values` values in all are worth cutting.
@@ -105,7 +106,7 @@ impl Cx<'_> {
         if parts == 1 {
             return body(0);
         }
-        self.pool.run(|worker: &Worker<'_>| {
+        self.engine.pool.run(|worker: &Worker<'_>| {
             if worker.index() < parts {
                 body(worker.index());
             }
@@ -120,29 +121,8 @@ impl Cx<'_> {
     }
 }
 
-/// A weight as a kernel sees it: whole rows of blocks.
-#[derive(Clone, Copy)]
-pub(crate) struct WeightView<'a> {
-    pub bytes: &'a [u8],
-    pub quant: Quant,
-    pub rows: usize,
-    pub cols: usize,
-}
-
-impl<'a> WeightView<'a> {
-    fn row_bytes(&self) -> usize {
-        self.bytes.len() / self.rows
-    }
-
-    /// Some of its rows.
-    fn part(&self, rows: Range<usize>) -> WeightView<'a> {
-        let row_bytes = self.row_bytes();
-        let bytes = &self.bytes[rows.start * row_bytes..rows.end * row_bytes];
-        WeightView { bytes, rows: rows.len(), ..*self }
-    }
-
-    fn dequantize_row(&self, row: usize, out: &mut [f32]) {
-        let row_bytes = self.row_bytes();
-        self.quant.dequantize(&self.bytes[row * row_bytes..][..row_bytes], out);
-    }
+/// [`linear::linear_floats`] for up to `tokens` tokens: few take another way than many.
+fn linear_floats(threads: usize, tokens: usize, cols: usize, ranks: usize) -> usize {
+    let floats = |tokens| linear::linear_floats(threads, tokens, cols, ranks);
+    floats(tokens).max(floats(tokens.min(linear::FEW)))
 }

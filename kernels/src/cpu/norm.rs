@@ -9,7 +9,7 @@ use super::simd::{Kernel, Simd};
 /// `y (T,N)` from `x (T,N)` and `w (1,group)`; without `x`, `y` holds it.
 pub(super) fn rms_norm(cx: &Cx<'_>, x: Option<&[f32]>, w: &[f32], eps: f32, y: &mut [f32]) {
     let cols = y.len() / cx.tokens();
-    cx.rows(y, cols, |y| cx.isa.dispatch(Forward { x, w, eps, y }));
+    cx.rows(y, cols, |y| cx.engine.isa.dispatch(Forward { x, w, eps, y }));
 }
 
 /// `dx (T,N)` from `x`, `w` and `dy`; without `dy`, `dx` holds it.
@@ -21,7 +21,7 @@ pub(super) fn rms_norm_grad(
     dx: &mut [f32],
 ) {
     let cols = dx.len() / cx.tokens();
-    cx.rows(dx, cols, |dx| cx.isa.dispatch(Backward { x, w, dy, eps, dx }));
+    cx.rows(dx, cols, |dx| cx.engine.isa.dispatch(Backward { x, w, dy, eps, dx }));
 }
 
 /// One row, in place.

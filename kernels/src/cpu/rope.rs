@@ -68,7 +68,7 @@ impl Table {
 /// `y (T,H*D)` from `x`; without `x`, `y` holds it. `turns` is the run's table.
 pub(super) fn rope(cx: &Cx<'_>, rope: Rope, turns: &[f32], x: Option<&[f32]>, y: &mut [f32]) {
     let cols = y.len() / cx.tokens();
-    cx.rows(y, cols, |y| cx.isa.dispatch(Turn { rope, turns, x, y }));
+    cx.rows(y, cols, |y| cx.engine.isa.dispatch(Turn { rope, turns, x, y }));
 }
 
 struct Turn<'a, 'p> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use half::f16;
-use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+use half::slice::HalfFloatSliceExt as _;
 
 use crate::device::SharedBytes;
 use crate::program::Element;
@@ -17,8 +17,8 @@ pub enum Storage {
     Weight(Weight),
     /// Values.
     F32(RwLock<Vec<f32>>),
-    /// A cache of halves, as bits.
-    F16(RwLock<Vec<u16>>),
+    /// A cache of halves.
+    F16(RwLock<Vec<f16>>),
     /// Token ids.
     Ids(RwLock<Vec<u32>>),
 }
@@ -66,7 +66,7 @@ impl Storage {
     pub fn state(len: usize, quant: Quant) -> Storage {
         match quant {
             Quant::F32 => Storage::zeros(len),
-            Quant::F16 => Storage::F16(RwLock::new(vec![0; len])),
+            Quant::F16 => Storage::F16(RwLock::new(vec![f16::ZERO; len])),
             _ => panic!("a state is F32 or F16, not {quant:?}"),
         }
     }
@@ -81,7 +81,7 @@ impl Storage {
         match self {
             Storage::Weight(weight) => weight.range.len(),
             Storage::F32(values) => read(values).len() * size_of::<f32>(),
-            Storage::F16(values) => read(values).len() * size_of::<u16>(),
+            Storage::F16(values) => read(values).len() * size_of::<f16>(),
             Storage::Ids(ids) => read(ids).len() * size_of::<u32>(),
         }
     }
@@ -101,9 +101,7 @@ impl Storage {
         let range = offset..offset + values.len();
         match self {
             Storage::F32(held) => write(held)[range].copy_from_slice(values),
-            Storage::F16(held) => {
-                write(held)[range].reinterpret_cast_mut::<f16>().convert_from_f32_slice(values)
-            }
+            Storage::F16(held) => write(held)[range].convert_from_f32_slice(values),
             Storage::Weight(_) => panic!("a frozen weight is not written"),
             Storage::Ids(_) => panic!("ids are written by write_ids"),
         }
@@ -124,11 +122,7 @@ impl Storage {
         let range = offset..offset + values.len();
         match self {
             Storage::F32(held) => values.copy_from_slice(&read(held)[range]),
-            Storage::F16(held) => {
-                let held = read(held);
-                let halves: &[f16] = held[range].reinterpret_cast();
-                halves.convert_to_f32_slice(values);
-            }
+            Storage::F16(held) => read(held)[range].convert_to_f32_slice(values),
             Storage::Weight(weight) => {
                 assert!(
                     offset.is_multiple_of(cols) && values.len().is_multiple_of(cols),
