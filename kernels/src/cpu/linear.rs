@@ -9,7 +9,7 @@
 //! Results do not depend on the number of threads. They depend on T only through the change from
 //! int8 to f32 at [`FEW`] tokens.
 
-use super::dot::{self, Activations};
+use super::dot;
 use super::gemm::{Engine, Matrix, Multiply, Product, Source, Start, Weight, scratch_floats};
 use super::isa::Isa;
 use super::pool::{Part, Split, Worker};
@@ -97,7 +97,7 @@ pub fn linear(engine: Engine<'_>, x: &[f32], outputs: &mut [Output<'_>], scratch
         let mut private = private.part(worker.index());
         let scratch = private.row(worker.index());
         let tasks = &tasks;
-        let share = Share { isa: engine.isa, x, tokens, cols, tasks, worker, scratch };
+        let share = Share { isa: engine.isa, x, cols, tasks, worker, scratch };
         if tokens <= FEW { share.few() } else { share.many() }
     });
 }
@@ -114,7 +114,6 @@ struct Task<'a> {
 struct Share<'a> {
     isa: Isa,
     x: &'a [f32],
-    tokens: usize,
     cols: usize,
     tasks: &'a [Option<Task<'a>>; OUTPUTS],
     worker: &'a Worker<'a>,
@@ -139,13 +138,13 @@ impl Share<'_> {
                 self.isa.dispatch(dot::Quantize { x, to });
             }
         }
-        let (isa, tokens, cols) = (self.isa, self.tokens, self.cols);
-        let input = Input { isa, x: self.x, rounded: self.scratch, tokens, cols };
         for task in self.tasks.iter().flatten() {
             let mut y = task.y.part(index);
+            let (weight, x, rounded) = (task.weight, self.x, &*self.scratch);
+            self.isa.dispatch(dot::DotRows { weight, x, rounded, y: &mut y });
             match &task.lora {
-                None => input.rows(task, None, &mut y),
-                Some((pair, xa)) => xa.read(|xa| input.rows(task, Some((pair, xa)), &mut y)),
+                None => task.finish(None, &mut y),
+                Some((pair, xa)) => xa.read(|xa| task.finish(Some((pair, xa)), &mut y)),
             }
         }
     }
@@ -204,52 +203,21 @@ impl Kernel for Project<'_, '_> {
     }
 }
 
-/// The activations of a few tokens, in f32 and, if any weight wants them, in int8.
-struct Input<'a> {
-    isa: Isa,
-    x: &'a [f32],
-    rounded: &'a [f32],
-    tokens: usize,
-    cols: usize,
-}
-
-impl Input<'_> {
-    /// The worker's columns of y: rows of the weight, one at a time from each of four stretches.
-    fn rows(&self, task: &Task<'_>, lora: Option<(&LoraPair<'_>, &[f32])>, y: &mut Part<'_, f32>) {
+impl Task<'_> {
+    /// Adds bias and LoRA pair to the products of a few tokens.
+    fn finish(&self, lora: Option<(&LoraPair<'_>, &[f32])>, y: &mut Part<'_, f32>) {
         let cols = y.cols();
-        let stretch = cols.len().div_ceil(dot::ROWS);
-        let finish = |token: usize, row: usize, product: f32| {
-            let mut value = product + task.bias.map_or(0.0, |bias| bias[row]);
-            if let Some((pair, xa)) = lora {
-                let (b, xa) = (&pair.b[row * pair.rank..], &xa[token * pair.rank..]);
-                value += b.iter().zip(xa).take(pair.rank).map(|(b, xa)| b * xa).sum::<f32>();
+        for token in y.rows() {
+            let y = y.row(token);
+            if let Some(bias) = self.bias {
+                y.iter_mut().zip(&bias[cols.clone()]).for_each(|(y, bias)| *y += bias);
             }
-            value
-        };
-        for i in 0..stretch {
-            // The last stretch may be shorter: its last row is then done again.
-            let row = |j: usize| (cols.start + j * stretch + i).min(cols.end - 1);
-            let rows: [usize; dot::ROWS] = std::array::from_fn(row);
-            let bytes = rows.map(|row| task.weight.row(row));
-            for token in 0..self.tokens {
-                let products = self.dot(&task.weight, bytes, token);
-                let y = y.row(token);
-                for (row, product) in rows.into_iter().zip(products) {
-                    y[row - cols.start] = finish(token, row, product);
-                }
+            let Some((pair, xa)) = lora else { continue };
+            let xa = &xa[token * pair.rank..][..pair.rank];
+            let b = pair.b[cols.start * pair.rank..].chunks_exact(pair.rank);
+            for (y, b) in y.iter_mut().zip(b) {
+                *y += b.iter().zip(xa).map(|(b, xa)| b * xa).sum::<f32>();
             }
-        }
-    }
-
-    fn dot(&self, weight: &Weight<'_>, rows: [&[u8]; dot::ROWS], token: usize) -> [f32; 4] {
-        let quant = weight.quant;
-        if dot::is_integer(quant) {
-            let each = dot::activation_floats(self.cols);
-            let x = Activations::of(&self.rounded[token * each..], self.cols);
-            self.isa.dispatch(dot::DotRows { quant, rows, x })
-        } else {
-            let x = &self.x[token * self.cols..][..self.cols];
-            self.isa.dispatch(dot::DotFloats { quant, rows, x })
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::cpu::simd::Simd;
 use half::{bf16, f16};
 
 /// A float of memory.
-pub(super) trait Float {
+pub(crate) trait Float {
     const BYTES: usize;
 
     /// The first lanes of the bytes.
@@ -73,7 +73,10 @@ pub(super) fn dot<S: Simd, F: Float>(s: S, rows: [&[u8]; ROWS], x: &[f32]) -> [f
             sum[1] = s.fma(F::load(s, &bytes[S::LANES * F::BYTES..]), x1, sum[1]);
         }
     }
-    let mut out = sums.map(|sum| s.sum(s.add(sum[0], sum[1])));
+    let mut out = [0.0; ROWS];
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = s.sum(s.add(sum[0], sum[1]));
+    }
     for (i, x) in x.iter().enumerate().skip(whole) {
         for (sum, row) in out.iter_mut().zip(rows) {
             *sum += F::one(&row[i * F::BYTES..]) * x;

@@ -1,7 +1,8 @@
 //! Q4_K, Q5_K, Q6_K: a block is eight runs. Layouts: `crate::quant::{q4_k, q5_k, q6_k}`.
 
-use super::{Activations, Blocks, RUN, Sum, at};
+use super::{Activations, Blocks, GROUP, ROWS, RUN, at};
 use crate::cpu::simd::Simd;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// The 6-bit scales and minima of Q4_K and Q5_K as bytes: four at a time in the bytes of a u32.
@@ -16,8 +17,14 @@ fn unpack(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
     (join(scales & six, high_scales), join(minima & six, high_minima))
 }
 
+/// Eight of the activations' values from `from` on.
+#[inline(always)]
+fn group<T>(values: &[T], from: usize) -> &[T; GROUP] {
+    values[from..].first_chunk().expect("activations are whole groups")
+}
+
 /// What Q4_K and Q5_K share. Both begin with `d`, `dmin`, `scales[12]`.
-trait Affine {
+pub(super) trait Affine {
     const SIZE: usize;
 
     /// The quants of run `J`.
@@ -73,28 +80,42 @@ macro_rules! each_run {
     };
 }
 
-impl<A: Affine> Blocks for A {
+/// A type of affine runs.
+pub(super) struct Affines<A>(PhantomData<A>);
+
+impl<A: Affine> Blocks for Affines<A> {
     const BYTES: usize = A::SIZE;
     const RUNS: usize = 8;
 
     #[inline(always)]
-    fn dot<S: Simd>(s: S, block: &[u8], x: &Activations<'_>, run: usize, to: Sum<S>) -> Sum<S> {
-        let block = &block[..A::SIZE];
-        let (scale, min) = (s.half(*at(block, 0)), s.half(*at(block, 2)));
-        let (scale_bytes, min_bytes) = unpack(at(block, 4));
-        let x_scales = x.scales[run..].first_chunk().expect("whole blocks");
-        let x_totals = x.totals[run..].first_chunk().expect("whole blocks");
-        let mut scales = [0.0; 8];
-        let d = s.mul8(s.splat8(scale), s.load8(x_scales));
-        s.store8(s.mul8(s.widen8(&scale_bytes), d), &mut scales);
-        let m = s.mul8(s.splat8(-min), s.load8(x_totals));
-        let mut lanes = s.fma8(s.widen8(&min_bytes), m, to.lanes);
-        let quants: &[[i8; RUN]; 8] = x.quants[run..].first_chunk().expect("whole blocks");
+    fn dot<S: Simd, const N: usize>(
+        s: S,
+        rows: [&[u8]; ROWS],
+        x: &Activations<'_>,
+        run: usize,
+        mut lanes: [S::F8; ROWS],
+    ) -> [S::F8; ROWS] {
+        let rows = rows.map(|row| &row[..A::SIZE]);
+        let x_scales = s.load8(group(x.scales, run));
+        let x_totals = s.load8(group(x.totals, run));
+        let mut scales = [[0.0; GROUP]; ROWS];
+        for ((row, scales), lanes) in rows.into_iter().zip(&mut scales).zip(&mut lanes) {
+            let (scale, min) = (s.half(*at(row, 0)), s.half(*at(row, 2)));
+            let (scale_bytes, min_bytes) = unpack(at(row, 4));
+            let d = s.mul8(s.splat8(scale), x_scales);
+            s.store8(s.mul8(s.widen8(&scale_bytes), d), scales);
+            let m = s.mul8(s.splat8(-min), x_totals);
+            *lanes = s.fma8(s.widen8(&min_bytes), m, *lanes);
+        }
+        let quants: &[[i8; RUN]; GROUP] = group(x.quants, run);
         each_run!(J => {
-            let sums = s.dot(A::quants::<S, J>(s, block), s.activations(&quants[J]), s.no_sums());
-            lanes = s.scaled(sums, scales[J], lanes);
+            let activations = s.activations(&quants[J]);
+            for r in 0..ROWS {
+                let sums = s.dot(A::quants::<S, J>(s, rows[r]), activations, s.no_sums());
+                lanes[r] = s.scaled(sums, scales[r][J], lanes[r]);
+            }
         });
-        Sum { lanes, ..to }
+        lanes
     }
 
     #[inline(always)]
@@ -140,19 +161,37 @@ impl Blocks for Q6K {
     const RUNS: usize = 8;
 
     #[inline(always)]
-    fn dot<S: Simd>(s: S, block: &[u8], x: &Activations<'_>, run: usize, to: Sum<S>) -> Sum<S> {
-        let block = &block[..Self::BYTES];
-        let scale = s.half(*at(block, 208));
-        let mut lanes = to.lanes;
-        let quants: &[[i8; RUN]; 8] = x.quants[run..].first_chunk().expect("whole blocks");
-        let starts: &[[i32; 8]; 8] = x.sums[run..].first_chunk().expect("whole blocks");
-        let x_scales: &[f32; 8] = x.scales[run..].first_chunk().expect("whole blocks");
+    fn dot<S: Simd, const N: usize>(
+        s: S,
+        rows: [&[u8]; ROWS],
+        x: &Activations<'_>,
+        run: usize,
+        mut lanes: [S::F8; ROWS],
+    ) -> [S::F8; ROWS] {
+        let rows = rows.map(|row| &row[..Self::BYTES]);
+        let x_scales: &[f32; GROUP] = group(x.scales, run);
+        // Each activation scale twice: a run has two scales.
+        let x_twice: [f32; 2 * GROUP] = std::array::from_fn(|i| x_scales[i / 2]);
+        let mut scales = [[0.0; 2 * GROUP]; ROWS];
+        for (row, scales) in rows.into_iter().zip(&mut scales) {
+            let scale = s.splat8(s.half(*at(row, 208)));
+            for (i, scales) in scales.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let d = s.mul8(scale, s.load8(group(&x_twice, 8 * i)));
+                s.store8(s.mul8(s.widen8_signed(at(row, 192 + 8 * i)), d), scales);
+            }
+        }
+        let quants: &[[i8; RUN]; GROUP] = group(x.quants, run);
+        let starts: &[[i32; 8]; GROUP] = group(x.sums, run);
         each_run!(J => {
-            let start = s.minus_shifted::<5>(&starts[J]);
-            let sums = s.dot(Self::quants::<S, J>(s, block), s.activations(&quants[J]), start);
-            lanes = s.scaled_halves(sums, Self::scales(block, J, scale * x_scales[J]), lanes);
+            let activations = s.activations(&quants[J]);
+            let start = s.shifted::<5>(&starts[J]);
+            for r in 0..ROWS {
+                let sums = s.dot(Self::quants::<S, J>(s, rows[r]), activations, start);
+                let halves = (scales[r][2 * J], scales[r][2 * J + 1]);
+                lanes[r] = s.scaled_halves(sums, halves, lanes[r]);
+            }
         });
-        Sum { lanes, ..to }
+        lanes
     }
 
     #[inline(always)]

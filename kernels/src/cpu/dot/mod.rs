@@ -12,15 +12,21 @@ mod float;
 mod k;
 mod legacy;
 
+use super::gemm::Weight;
+use super::pool::Part;
 use super::simd::{Kernel, Simd};
 use crate::quant::Quant;
 use std::ops::Range;
 
 /// Weights in a run: the unit of all loops here.
 pub(crate) const RUN: usize = 32;
+/// Runs that are multiplied together, so that their scales are handled as one vector.
+const GROUP: usize = 8;
+/// Rows that are multiplied at once.
+const ROWS: usize = 4;
 
-/// One token's activations in int8: per run, 32 quants, their sums by fours, the scale, and the
-/// scaled sum of all.
+/// One token's activations in int8: per run, 32 quants, minus their sums by fours, the scale, and
+/// the scaled sum of all.
 #[derive(Clone, Copy)]
 pub(crate) struct Activations<'a> {
     quants: &'a [[i8; RUN]],
@@ -91,19 +97,12 @@ fn quantize<S: Simd>(s: S, x: &[f32], scratch: &mut [f32]) {
         quants[i] = shifted.map(|y| y.to_bits() as i8);
         let mut total = 0;
         for (sum, q) in sums[i].iter_mut().zip(quants[i].as_chunks::<4>().0) {
-            *sum = q.iter().map(|&q| i32::from(q)).sum();
-            total += *sum;
+            *sum = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
+            total -= *sum;
         }
         scales[i] = scale;
         totals[i] = scale * total as f32;
     }
-}
-
-/// A running dot product: eight partial sums, and what the minima contribute.
-#[derive(Clone, Copy)]
-struct Sum<S: Simd> {
-    lanes: S::F8,
-    minima: f32,
 }
 
 /// A block type as runs of 32 quants.
@@ -113,8 +112,15 @@ trait Blocks {
     /// Runs in a block.
     const RUNS: usize;
 
-    /// Adds the dot product of a block with the activations of runs `run..run + RUNS`.
-    fn dot<S: Simd>(s: S, block: &[u8], x: &Activations<'_>, run: usize, to: Sum<S>) -> Sum<S>;
+    /// Adds to `sums` the products of four rows with the activations of `N` runs from `run` on:
+    /// eight runs, or four or one of a type whose blocks are single runs.
+    fn dot<S: Simd, const N: usize>(
+        s: S,
+        rows: [&[u8]; ROWS],
+        x: &Activations<'_>,
+        run: usize,
+        sums: [S::F8; ROWS],
+    ) -> [S::F8; ROWS];
 
     /// The values of some runs of the block.
     fn expand<S: Simd>(s: S, block: &[u8], runs: Range<usize>, to: &mut [[f32; RUN]]);
@@ -132,31 +138,31 @@ macro_rules! with_blocks {
     ($quant:expr, $blocks:ident => $body:expr) => {
         match $quant {
             Quant::Q4_0 => {
-                type $blocks = legacy::Q4_0;
+                type $blocks = legacy::Singles<legacy::Q4_0>;
                 $body
             }
             Quant::Q4_1 => {
-                type $blocks = legacy::Q4_1;
+                type $blocks = legacy::Singles<legacy::Q4_1>;
                 $body
             }
             Quant::Q5_0 => {
-                type $blocks = legacy::Q5_0;
+                type $blocks = legacy::Singles<legacy::Q5_0>;
                 $body
             }
             Quant::Q5_1 => {
-                type $blocks = legacy::Q5_1;
+                type $blocks = legacy::Singles<legacy::Q5_1>;
                 $body
             }
             Quant::Q8_0 => {
-                type $blocks = legacy::Q8_0;
+                type $blocks = legacy::Singles<legacy::Q8_0>;
                 $body
             }
             Quant::Q4_K => {
-                type $blocks = k::Q4K;
+                type $blocks = k::Affines<k::Q4K>;
                 $body
             }
             Quant::Q5_K => {
-                type $blocks = k::Q5K;
+                type $blocks = k::Affines<k::Q5K>;
                 $body
             }
             Quant::Q6_K => {
@@ -173,58 +179,129 @@ pub(crate) fn is_integer(quant: Quant) -> bool {
     !matches!(quant, Quant::F32 | Quant::F16 | Quant::BF16)
 }
 
-/// Rows that are multiplied at once.
-pub(crate) const ROWS: usize = 4;
-
-/// Dot products of four rows with one token's int8 activations. `quant` is an integer type.
-pub(crate) struct DotRows<'a> {
-    pub(crate) quant: Quant,
-    pub(crate) rows: [&'a [u8]; ROWS],
-    pub(crate) x: Activations<'a>,
+/// Products of rows of a weight with a few tokens.
+///
+/// The rows are those of the part of y (T, O), walked through as four stretches side by side:
+/// memory gives more to four streams than to one.
+pub(crate) struct DotRows<'a, 'b> {
+    pub(crate) weight: Weight<'a>,
+    /// (T, I).
+    pub(crate) x: &'a [f32],
+    /// What [`Quantize`] made of each token, one after another, if the weight has an integer type.
+    pub(crate) rounded: &'a [f32],
+    pub(crate) y: &'a mut Part<'b, f32>,
 }
 
-impl Kernel for DotRows<'_> {
-    type Output = [f32; ROWS];
+impl Kernel for DotRows<'_, '_> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> [f32; ROWS] {
-        with_blocks!(self.quant, B => dot_blocks::<S, B>(s, self.rows, &self.x))
+    fn run<S: Simd>(self, s: S) {
+        match self.weight.quant {
+            Quant::F32 => self.floats::<S, float::F32>(s),
+            Quant::F16 => self.floats::<S, float::F16>(s),
+            Quant::BF16 => self.floats::<S, float::BF16>(s),
+            quant => with_blocks!(quant, B => self.integers::<S, B>(s)),
+        }
+    }
+}
+
+impl DotRows<'_, '_> {
+    #[inline(always)]
+    fn integers<S: Simd, B: Blocks>(self, s: S) {
+        let cols = self.weight.cols;
+        let each = activation_floats(cols);
+        let mut walk = Walk::new(&self);
+        while let Some((at, rows)) = walk.next() {
+            for token in self.y.rows() {
+                let x = Activations::of(&self.rounded[token * each..], cols);
+                let products = dot_blocks::<S, B>(s, rows, &x, cols / RUN);
+                Walk::put(at, products, self.y.row(token));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn floats<S: Simd, F: float::Float>(self, s: S) {
+        let cols = self.weight.cols;
+        let mut walk = Walk::new(&self);
+        while let Some((at, rows)) = walk.next() {
+            for token in self.y.rows() {
+                let x = &self.x[token * cols..][..cols];
+                Walk::put(at, float::dot::<S, F>(s, rows, x), self.y.row(token));
+            }
+        }
+    }
+}
+
+/// Goes through the rows of a part in four stretches. (No closure takes the loop's body: it would
+/// be a function without the target features, unless the compiler chose to inline it.)
+struct Walk<'a> {
+    weight: Weight<'a>,
+    cols: Range<usize>,
+    stretch: usize,
+    next: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(dot: &DotRows<'a, '_>) -> Walk<'a> {
+        let cols = dot.y.cols();
+        let stretch = cols.len().div_ceil(ROWS);
+        Walk { weight: dot.weight, cols, stretch, next: 0 }
+    }
+
+    /// The next four rows: their columns in the part, and their bytes. The last stretch may be
+    /// shorter: its last row is then done again.
+    #[inline(always)]
+    fn next(&mut self) -> Option<([usize; ROWS], [&'a [u8]; ROWS])> {
+        if self.next == self.stretch {
+            return None;
+        }
+        let row = |j: usize| (j * self.stretch + self.next).min(self.cols.len() - 1);
+        let at: [usize; ROWS] = std::array::from_fn(row);
+        self.next += 1;
+        Some((at, at.map(|row| self.weight.row(self.cols.start + row))))
+    }
+
+    #[inline(always)]
+    fn put(at: [usize; ROWS], products: [f32; ROWS], y: &mut [f32]) {
+        for (at, product) in at.into_iter().zip(products) {
+            y[at] = product;
+        }
     }
 }
 
 #[inline(always)]
-fn dot_blocks<S: Simd, B: Blocks>(s: S, rows: [&[u8]; ROWS], x: &Activations<'_>) -> [f32; ROWS] {
-    let blocks = x.scales.len() / B::RUNS;
-    let rows = rows.map(|row| &row[..blocks * B::BYTES]);
-    let mut sums = [Sum::<S> { lanes: s.splat8(0.0), minima: 0.0 }; ROWS];
-    for block in 0..blocks {
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            let bytes = &row[block * B::BYTES..][..B::BYTES];
-            *sum = B::dot(s, bytes, x, block * B::RUNS, *sum);
+fn dot_blocks<S: Simd, B: Blocks>(
+    s: S,
+    rows: [&[u8]; ROWS],
+    x: &Activations<'_>,
+    runs: usize,
+) -> [f32; ROWS] {
+    let mut sums = [s.splat8(0.0); ROWS];
+    let bytes = |run: usize, count: usize| {
+        rows.map(|row| &row[run / B::RUNS * B::BYTES..][..count / B::RUNS * B::BYTES])
+    };
+    let mut run = 0;
+    while run + GROUP <= runs {
+        sums = B::dot::<S, GROUP>(s, bytes(run, GROUP), x, run, sums);
+        run += GROUP;
+    }
+    if B::RUNS == 1 {
+        while run + 4 <= runs {
+            sums = B::dot::<S, 4>(s, bytes(run, 4), x, run, sums);
+            run += 4;
+        }
+        while run < runs {
+            sums = B::dot::<S, 1>(s, bytes(run, 1), x, run, sums);
+            run += 1;
         }
     }
-    sums.map(|sum| s.sum8(sum.lanes) - sum.minima)
-}
-
-/// Dot products of four rows of F32, F16 or BF16 with f32 activations.
-pub(crate) struct DotFloats<'a> {
-    pub(crate) quant: Quant,
-    pub(crate) rows: [&'a [u8]; ROWS],
-    pub(crate) x: &'a [f32],
-}
-
-impl Kernel for DotFloats<'_> {
-    type Output = [f32; ROWS];
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> [f32; ROWS] {
-        match self.quant {
-            Quant::F32 => float::dot::<S, float::F32>(s, self.rows, self.x),
-            Quant::F16 => float::dot::<S, float::F16>(s, self.rows, self.x),
-            Quant::BF16 => float::dot::<S, float::BF16>(s, self.rows, self.x),
-            _ => unreachable!("{} is multiplied in int8", self.quant.name()),
-        }
+    let mut products = [0.0; ROWS];
+    for (product, sum) in products.iter_mut().zip(sums) {
+        *product = s.sum8(sum);
     }
+    products
 }
 
 /// Values of columns `cols` of a row: the same bits as [`Quant::dequantize`]. The columns start

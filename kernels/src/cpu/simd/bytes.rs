@@ -34,8 +34,8 @@ pub trait Bytes: Copy {
     fn dot(self, quants: Self::I8, activations: Self::I8, sums: Self::I32) -> Self::I32;
     /// Sums of signed quant times activation.
     fn dot_signed(self, quants: Self::I8, activations: Self::I8) -> Self::I32;
-    /// -2ⁿ times the given sums.
-    fn minus_shifted<const N: u32>(self, sums: &[i32; 8]) -> Self::I32;
+    /// 2ⁿ times the given sums.
+    fn shifted<const N: u32>(self, sums: &[i32; 8]) -> Self::I32;
     /// Zeros.
     fn no_sums(self) -> Self::I32;
 
@@ -67,4 +67,8 @@ pub trait Bytes: Copy {
 
     /// An f16 as f32.
     fn half(self, bytes: [u8; 2]) -> f32;
+    /// The bits of eight f16 as f32.
+    fn halves8(self, bits: [u16; 8]) -> Self::F8;
+    /// Eight bytes, signed, as f32.
+    fn widen8_signed(self, from: &[u8; 8]) -> Self::F8;
 }

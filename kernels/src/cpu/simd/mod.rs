@@ -8,7 +8,8 @@
 //! An algorithm is a [`Kernel`]: a struct of its arguments with one generic `run`. To be compiled
 //! for the instruction set, `run` and every generic function that it calls must be
 //! `#[inline(always)]`: they are inlined into [`Simd::vectorize`], the one function that has the
-//! target features switched on. That is also the unit of code size: what is called from several
+//! target features switched on. A closure cannot be marked so: don't put vectors into one. The
+//! trampoline is also the unit of code size: what is called from several
 //! places, or is large, becomes a kernel of its own and is called through `vectorize` again.
 
 #[cfg(target_arch = "x86_64")]

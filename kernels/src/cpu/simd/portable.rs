@@ -228,8 +228,8 @@ impl Bytes for Portable {
     }
 
     #[inline(always)]
-    fn minus_shifted<const N: u32>(self, sums: &[i32; 8]) -> [i32; 8] {
-        sums.map(|sum| -(sum << N))
+    fn shifted<const N: u32>(self, sums: &[i32; 8]) -> [i32; 8] {
+        sums.map(|sum| sum << N)
     }
 
     #[inline(always)]
@@ -306,5 +306,15 @@ impl Bytes for Portable {
     #[inline(always)]
     fn half(self, bytes: [u8; 2]) -> f32 {
         f16::from_le_bytes(bytes).to_f32()
+    }
+
+    #[inline(always)]
+    fn halves8(self, bits: [u16; 8]) -> [f32; 8] {
+        bits.map(|bits| f16::from_bits(bits).to_f32())
+    }
+
+    #[inline(always)]
+    fn widen8_signed(self, from: &[u8; 8]) -> [f32; 8] {
+        from.map(|byte| f32::from(byte.cast_signed()))
     }
 }

@@ -22,7 +22,7 @@ pub fn tile<S: Simd, const R: usize>(
     assert!(R > 0 && (R - 1) * stride + depth <= a.len());
     let mut sums = [[s.zero(); VECTORS]; R];
     for (k, b) in b.chunks_exact(width).enumerate() {
-        let b: [S::F32; VECTORS] = std::array::from_fn(|v| s.load(&b[v * S::LANES..]));
+        let b: [S::F32; VECTORS] = [s.load(b), s.load(&b[S::LANES..])];
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: r < R and k < depth, and the assertion covers the greatest of both.
             let a = s.splat(unsafe { *a.get_unchecked(r * stride + k) });

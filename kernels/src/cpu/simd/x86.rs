@@ -43,12 +43,11 @@ macro_rules! shared_bytes {
         }
 
         #[inline(always)]
-        fn minus_shifted<const N: u32>(self, sums: &[i32; 8]) -> __m256i {
+        fn shifted<const N: u32>(self, sums: &[i32; 8]) -> __m256i {
             // SAFETY: eight values; the load needs no alignment. The token proves AVX2.
             unsafe {
                 let sums = _mm256_loadu_si256(sums.as_ptr().cast());
-                let shifted = _mm256_sllv_epi32(sums, _mm256_set1_epi32(N as i32));
-                _mm256_sub_epi32(_mm256_setzero_si256(), shifted)
+                _mm256_sllv_epi32(sums, _mm256_set1_epi32(N as i32))
             }
         }
 
@@ -106,6 +105,14 @@ macro_rules! shared_bytes {
                 let quad = _mm_add_ps(_mm256_castps256_ps128(vector), high);
                 let pair = _mm_add_ps(quad, _mm_movehl_ps(quad, quad));
                 _mm_cvtss_f32(_mm_add_ss(pair, _mm_movehdup_ps(pair)))
+            };
+            widen8_signed(from: &[u8; 8]) -> __m256 = {
+                let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(*from));
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
+            };
+            halves8(bits: [u16; 8]) -> __m256 = {
+                let [a, b, c, d, e, f, g, h] = bits.map(u16::cast_signed);
+                _mm256_cvtph_ps(_mm_setr_epi16(a, b, c, d, e, f, g, h))
             };
             half(bytes: [u8; 2]) -> f32 = {
                 let bits = i32::from(u16::from_le_bytes(bytes));
