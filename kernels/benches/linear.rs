@@ -161,15 +161,22 @@ impl Bench<'_> {
         let floats = linear_floats(threads, tokens, cols, 0);
         let mut scratch = vec![0.0; floats.max(linear_grad_floats(threads, tokens, 0))];
         let flops = (2 * tokens * rows * cols) as f64;
-        let weight = self.weight(quant, 0);
+        // Long enough for the system's clock of processor time.
+        let turns = 1024_usize.div_ceil(tokens);
         let forward = self.seconds(|| {
-            let output = Output { weight, bias: None, lora: None, y: &mut y };
-            linear(self.engine, &x, &mut [output], &mut scratch);
+            for number in 0..turns {
+                let weight = self.weight(quant, number);
+                let output = Output { weight, bias: None, lora: None, y: &mut y };
+                linear(self.engine, &x, &mut [output], &mut scratch);
+            }
         });
         let backward = self.seconds(|| {
-            linear_grad(self.engine, &y, weight, None, &mut x, &mut scratch);
+            for number in 0..turns {
+                let weight = self.weight(quant, number);
+                linear_grad(self.engine, &y, weight, None, &mut x, &mut scratch);
+            }
         });
-        (flops / forward, flops / backward)
+        (turns as f64 * flops / forward, turns as f64 * flops / backward)
     }
 }
 
@@ -196,7 +203,9 @@ fn main() {
     for isa in isas {
         let bench = Bench { engine: Engine { pool: &pool, isa }, bytes: &bytes };
         println!("{} × {threads}: share of the limit, (O, I) = {SHAPE:?}", isa.name());
-        println!("type   decode 1        decode 4 (per byte)  forward 512        backward 512");
+        println!(
+            "type   decode 1        decode 4 (per byte)  forward 32         forward 512        backward 512"
+        );
         for quant in Quant::ALL {
             if names.iter().any(|name| Quant::ALL.iter().any(|quant| quant.name() == name))
                 && !wanted(quant.name())
@@ -208,18 +217,21 @@ fn main() {
                 &|| bench.decode(quant, 1),
                 &|| bench.decode(quant, 4),
                 &|| bench.arithmetic(),
+                &|| bench.prefill(quant, 32).0,
                 &|| bench.prefill(quant, 512).0,
                 &|| bench.prefill(quant, 512).1,
             ]);
-            let [read, one, four, peak, forward, backward] = figures[..] else { continue };
+            let [read, one, four, peak, short, forward, backward] = figures[..] else { continue };
             println!(
                 "{:5} {:5.1} GB/s {:4.0}%  {:5.1} GB/s {:4.0}%  {:6.1} GFLOP/s {:4.0}%  \
-                 {:6.1} GFLOP/s {:4.0}%",
+                 {:6.1} GFLOP/s {:4.0}%  {:6.1} GFLOP/s {:4.0}%",
                 quant.name(),
                 one / 1e9,
                 100.0 * one / read,
                 four / 1e9,
                 100.0 * four / read,
+                short / 1e9,
+                100.0 * short / peak,
                 forward / 1e9,
                 100.0 * forward / peak,
                 backward / 1e9,

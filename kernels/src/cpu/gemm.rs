@@ -96,7 +96,7 @@ pub(super) enum Start<'a> {
 
 /// Floats of scratch that [`Multiply`] needs for `rows` rows of C.
 pub(super) fn scratch_floats(rows: usize) -> usize {
-    rows.min(BLOCK_ROWS) * STRIDE + PANEL_COLS * DEPTH + LINES * DEPTH
+    rows.min(BLOCK_ROWS) * STRIDE + PANEL_COLS * DEPTH + LINES * STRIDE
 }
 
 /// One worker's part of a product.
@@ -187,19 +187,32 @@ fn pack_b<S: Simd>(
         Source::Transposed(weight) => {
             for (first, to) in cols.clone().step_by(width).zip(to.chunks_exact_mut(depth * width)) {
                 let count = width.min(cols.end - first);
-                let lines = block.chunks_exact_mut(DEPTH);
+                let lines = block.chunks_exact_mut(STRIDE);
                 for (row, line) in (first..first + count).zip(lines) {
                     let (quant, row) = (weight.quant, weight.row(row));
                     let to = &mut line[..depth];
                     s.vectorize(Dequantize { quant, row, cols: ks.clone(), to });
                 }
-                for (k, to) in to.chunks_exact_mut(width).enumerate() {
-                    to[count..].fill(0.0);
-                    for (y, line) in to[..count].iter_mut().zip(block.chunks_exact(DEPTH)) {
-                        *y = line[k];
-                    }
-                }
+                block[count * STRIDE..width * STRIDE].fill(0.0);
+                transpose(s, block, depth, to);
             }
+        }
+    }
+}
+
+/// Rows of a tile's width, [`STRIDE`] apart, into (depth, width).
+#[inline(always)]
+fn transpose<S: Simd>(s: S, from: &[f32], depth: usize, to: &mut [f32]) {
+    let width = VECTORS * S::LANES;
+    let squares = depth / S::LANES * S::LANES;
+    for k in (0..squares).step_by(S::LANES) {
+        for col in (0..width).step_by(S::LANES) {
+            s.transpose(&from[col * STRIDE + k..], STRIDE, &mut to[k * width + col..], width);
+        }
+    }
+    for k in squares..depth {
+        for (y, row) in to[k * width..][..width].iter_mut().zip(from.chunks(STRIDE)) {
+            *y = row[k];
         }
     }
 }

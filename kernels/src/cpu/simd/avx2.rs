@@ -111,6 +111,39 @@ impl Simd for Avx2 {
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_cvtps_ph::<NEAREST>(vector)) }
     }
 
+    #[inline(always)]
+    fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+        let mut rows = [self.zero(); 8];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = self.load(&from[r * from_stride..]);
+        }
+        // SAFETY: the token proves AVX2; no memory is touched.
+        unsafe {
+            // Pairs of rows, then fours: each 128 bits hold four rows of one column.
+            let mut pairs = rows;
+            for i in 0..4 {
+                pairs[2 * i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+                pairs[2 * i + 1] = _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+            }
+            for g in [0, 4] {
+                for i in 0..2 {
+                    let low = _mm256_castps_pd(pairs[g + i]);
+                    let high = _mm256_castps_pd(pairs[g + i + 2]);
+                    rows[g + 2 * i] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, high));
+                    rows[g + 2 * i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, high));
+                }
+            }
+            for c in 0..4 {
+                let (low, high) = (rows[c], rows[4 + c]);
+                rows[c] = _mm256_permute2f128_ps::<0x20>(low, high);
+                rows[4 + c] = _mm256_permute2f128_ps::<0x31>(low, high);
+            }
+        }
+        for (r, row) in rows.into_iter().enumerate() {
+            self.store(row, &mut to[r * to_stride..]);
+        }
+    }
+
     lanewise! {
         splat(value: f32) -> __m256 = _mm256_set1_ps(value);
         add(a: __m256, b: __m256) -> __m256 = _mm256_add_ps(a, b);

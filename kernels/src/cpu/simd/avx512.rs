@@ -121,6 +121,45 @@ impl Simd for Avx512 {
         }
     }
 
+    #[inline(always)]
+    fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+        let mut rows = [self.zero(); 16];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = self.load(&from[r * from_stride..]);
+        }
+        // SAFETY: the token proves AVX-512; no memory is touched.
+        unsafe {
+            // Pairs of rows, then fours: each 128 bits hold four rows of one column.
+            let mut pairs = rows;
+            for i in 0..8 {
+                pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+                pairs[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+            }
+            for g in [0, 4, 8, 12] {
+                for i in 0..2 {
+                    let low = _mm512_castps_pd(pairs[g + i]);
+                    let high = _mm512_castps_pd(pairs[g + i + 2]);
+                    rows[g + 2 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+                    rows[g + 2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+                }
+            }
+            for c in 0..4 {
+                let [a, b, d, e] = [rows[c], rows[4 + c], rows[8 + c], rows[12 + c]];
+                let even = _mm512_shuffle_f32x4::<0x88>(a, b);
+                let even_high = _mm512_shuffle_f32x4::<0x88>(d, e);
+                let odd = _mm512_shuffle_f32x4::<0xdd>(a, b);
+                let odd_high = _mm512_shuffle_f32x4::<0xdd>(d, e);
+                rows[c] = _mm512_shuffle_f32x4::<0x88>(even, even_high);
+                rows[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd, odd_high);
+                rows[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even, even_high);
+                rows[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd, odd_high);
+            }
+        }
+        for (r, row) in rows.into_iter().enumerate() {
+            self.store(row, &mut to[r * to_stride..]);
+        }
+    }
+
     lanewise! {
         splat(value: f32) -> __m512 = _mm512_set1_ps(value);
         add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);

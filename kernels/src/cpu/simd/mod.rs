@@ -101,6 +101,17 @@ pub trait Simd: bytes::Bytes + Copy + Send + Sync + 'static {
     /// The largest lane.
     fn max_lane(self, a: Self::F32) -> f32;
 
+    /// Transposes a square of `LANES` by `LANES`: row r begins at `r * from_stride`, in the result
+    /// at `r * to_stride`.
+    #[inline(always)]
+    fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
+        for r in 0..Self::LANES {
+            for c in 0..Self::LANES {
+                to[c * to_stride + r] = from[r * from_stride + c];
+            }
+        }
+    }
+
     /// All lanes 0.
     #[inline(always)]
     fn zero(self) -> Self::F32 {

@@ -1,5 +1,6 @@
 //! NEON: 4 lanes. Every 64-bit Arm has it; the int8 dot product came with Armv8.2.
 
+use super::bytes::Bytes;
 use super::{Kernel, Simd};
 use half::f16;
 use std::arch::aarch64::*;
@@ -97,6 +98,30 @@ macro_rules! implement {
             }
 
             #[inline(always)]
+            fn load_f32_bytes(self, from: &[u8]) -> float32x4_t {
+                let from = &from[..16];
+                // SAFETY: the slice has 16 bytes; loads of bytes need no alignment.
+                unsafe { vreinterpretq_f32_u8(vld1q_u8(from.as_ptr())) }
+            }
+
+            #[inline(always)]
+            fn load_f16_bytes(self, from: &[u8]) -> float32x4_t {
+                let from = &from[..8];
+                // SAFETY: the slice has 8 bytes; loads of bytes need no alignment.
+                unsafe { vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(from.as_ptr()))) }
+            }
+
+            #[inline(always)]
+            fn load_bf16_bytes(self, from: &[u8]) -> float32x4_t {
+                let from = &from[..8];
+                // SAFETY: the slice has 8 bytes; loads of bytes need no alignment.
+                unsafe {
+                    let bits = vreinterpret_u16_u8(vld1_u8(from.as_ptr()));
+                    vreinterpretq_f32_u32(vshll_n_u16::<16>(bits))
+                }
+            }
+
+            #[inline(always)]
             fn store_f16(self, vector: float32x4_t, to: &mut [f16]) {
                 let to = &mut to[..4];
                 // SAFETY: the slice has 4 values of 2 bytes.
@@ -133,3 +158,295 @@ macro_rules! implement {
 
 implement!(Neon, "neon");
 implement!(NeonDot, "neon,dotprod");
+
+/// 32 bytes are two registers, eight values two as well.
+type Two<T> = [T; 2];
+
+/// The methods of `Bytes` that are the same with and without the dot product.
+macro_rules! shared_bytes {
+    () => {
+        type I8 = Two<uint8x16_t>;
+        type I32 = Two<int32x4_t>;
+        type F8 = Two<float32x4_t>;
+
+        #[inline(always)]
+        fn bytes(self, from: &[u8; 32]) -> Two<uint8x16_t> {
+            // SAFETY: twice 16 of 32 bytes.
+            unsafe { [vld1q_u8(from.as_ptr()), vld1q_u8(from[16..].as_ptr())] }
+        }
+
+        #[inline(always)]
+        fn activations(self, from: &[i8; 32]) -> Two<uint8x16_t> {
+            // SAFETY: twice 16 of 32 bytes.
+            unsafe { [vld1q_u8(from.as_ptr().cast()), vld1q_u8(from[16..].as_ptr().cast())] }
+        }
+
+        #[inline(always)]
+        fn nibbles(self, from: &[u8; 16]) -> Two<uint8x16_t> {
+            // SAFETY: 16 bytes.
+            unsafe {
+                let packed = vld1q_u8(from.as_ptr());
+                [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)]
+            }
+        }
+
+        #[inline(always)]
+        fn fifth_bits(self, bits: u32) -> Two<uint8x16_t> {
+            let [a, b, c, d] = bits.to_le_bytes();
+            let select: [u8; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+            // SAFETY: the array has eight bytes; the token proves NEON.
+            unsafe {
+                let select = vld1_u8(select.as_ptr());
+                let select = vcombine_u8(select, select);
+                let spread = |low, high| vcombine_u8(vdup_n_u8(low), vdup_n_u8(high));
+                let sixteen = vdupq_n_u8(16);
+                let set = |bytes| vandq_u8(vtstq_u8(bytes, select), sixteen);
+                [set(spread(a, b)), set(spread(c, d))]
+            }
+        }
+
+        #[inline(always)]
+        fn bits_to_16<const AT: i32, const MASK: u8>(
+            self,
+            [low, high]: Two<uint8x16_t>,
+        ) -> Two<uint8x16_t> {
+            // SAFETY: the token proves NEON; no memory is touched.
+            unsafe {
+                // A negative count shifts to the right.
+                let (count, mask) = (vdupq_n_s8(4 - AT as i8), vdupq_n_u8(MASK << 4));
+                [vandq_u8(vshlq_u8(low, count), mask), vandq_u8(vshlq_u8(high, count), mask)]
+            }
+        }
+
+        #[inline(always)]
+        fn shifted<const N: u32>(self, sums: &[i32; 8]) -> Two<int32x4_t> {
+            // SAFETY: twice 4 of 8 values.
+            unsafe {
+                let count = vdupq_n_s32(N as i32);
+                let low = vshlq_s32(vld1q_s32(sums.as_ptr()), count);
+                [low, vshlq_s32(vld1q_s32(sums[4..].as_ptr()), count)]
+            }
+        }
+
+        #[inline(always)]
+        fn load8(self, from: &[f32; 8]) -> Two<float32x4_t> {
+            [self.load(from), self.load(&from[4..])]
+        }
+
+        #[inline(always)]
+        fn store8(self, vector: Two<float32x4_t>, to: &mut [f32; 8]) {
+            self.store(vector[0], to);
+            self.store(vector[1], &mut to[4..]);
+        }
+
+        #[inline(always)]
+        fn halves8(self, bits: [u16; 8]) -> Two<float32x4_t> {
+            // SAFETY: twice 4 of 8 values.
+            unsafe {
+                let (low, high) = (vld1_u16(bits.as_ptr()), vld1_u16(bits[4..].as_ptr()));
+                [vcvt_f32_f16(vreinterpret_f16_u16(low)), vcvt_f32_f16(vreinterpret_f16_u16(high))]
+            }
+        }
+
+        #[inline(always)]
+        fn widen8(self, from: &[u8; 8]) -> Two<float32x4_t> {
+            // SAFETY: eight bytes.
+            unsafe {
+                let wide = vmovl_u8(vld1_u8(from.as_ptr()));
+                let [low, high] = [vmovl_u16(vget_low_u16(wide)), vmovl_high_u16(wide)];
+                [vcvtq_f32_u32(low), vcvtq_f32_u32(high)]
+            }
+        }
+
+        #[inline(always)]
+        fn widen8_signed(self, from: &[u8; 8]) -> Two<float32x4_t> {
+            // SAFETY: eight bytes.
+            unsafe { widen_signed(vreinterpret_s8_u8(vld1_u8(from.as_ptr()))) }
+        }
+
+        #[inline(always)]
+        fn expand(self, quants: Two<uint8x16_t>, scale: f32, min: f32, to: &mut [f32; 32]) {
+            // SAFETY: the token proves NEON; `store` checks its slices.
+            unsafe {
+                let (scale, min) = (vdupq_n_f32(scale), vdupq_n_f32(-min));
+                for (eight, to) in eights(quants).into_iter().zip(to.as_chunks_mut::<8>().0) {
+                    let wide = vmovl_u8(eight);
+                    let low = vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
+                    let high = vcvtq_f32_u32(vmovl_high_u16(wide));
+                    self.store(vfmaq_f32(min, low, scale), to);
+                    self.store(vfmaq_f32(min, high, scale), &mut to[4..]);
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn expand_signed(self, quants: Two<uint8x16_t>, scale: f32, to: &mut [f32; 32]) {
+            // SAFETY: the token proves NEON; `store` checks its slices.
+            unsafe {
+                for (eight, to) in eights(quants).into_iter().zip(to.as_chunks_mut::<8>().0) {
+                    let [low, high] = widen_signed(vreinterpret_s8_u8(eight));
+                    self.store(vmulq_n_f32(low, scale), to);
+                    self.store(vmulq_n_f32(high, scale), &mut to[4..]);
+                }
+            }
+        }
+
+        #[inline(always)]
+        fn expand_halves(
+            self,
+            [low, high]: Two<uint8x16_t>,
+            scales: (f32, f32),
+            to: &mut [f32; 32],
+        ) {
+            // SAFETY: the token proves NEON; `store` checks its slices.
+            unsafe {
+                let offset = vdupq_n_u8(32);
+                let signed = eights([vsubq_u8(low, offset), vsubq_u8(high, offset)]);
+                let scales = [scales.0, scales.0, scales.1, scales.1];
+                let eights = signed.into_iter().zip(scales);
+                for ((eight, scale), to) in eights.zip(to.as_chunks_mut::<8>().0) {
+                    let [low, high] = widen_signed(vreinterpret_s8_u8(eight));
+                    self.store(vmulq_n_f32(low, scale), to);
+                    self.store(vmulq_n_f32(high, scale), &mut to[4..]);
+                }
+            }
+        }
+
+        lanewise! {
+            low_nibbles(bytes: Two<uint8x16_t>) -> Two<uint8x16_t> =
+                [vandq_u8(bytes[0], vdupq_n_u8(15)), vandq_u8(bytes[1], vdupq_n_u8(15))];
+            high_nibbles(bytes: Two<uint8x16_t>) -> Two<uint8x16_t> =
+                [vshrq_n_u8::<4>(bytes[0]), vshrq_n_u8::<4>(bytes[1])];
+            or(a: Two<uint8x16_t>, b: Two<uint8x16_t>) -> Two<uint8x16_t> =
+                [vorrq_u8(a[0], b[0]), vorrq_u8(a[1], b[1])];
+            no_sums() -> Two<int32x4_t> = [vdupq_n_s32(0); 2];
+            scaled(sums: Two<int32x4_t>, scale: f32, to: Two<float32x4_t>) -> Two<float32x4_t> = [
+                vfmaq_n_f32(to[0], vcvtq_f32_s32(sums[0]), scale),
+                vfmaq_n_f32(to[1], vcvtq_f32_s32(sums[1]), scale),
+            ];
+            scaled_halves(
+                sums: Two<int32x4_t>, scales: (f32, f32), to: Two<float32x4_t>
+            ) -> Two<float32x4_t> = [
+                vfmaq_n_f32(to[0], vcvtq_f32_s32(sums[0]), scales.0),
+                vfmaq_n_f32(to[1], vcvtq_f32_s32(sums[1]), scales.1),
+            ];
+            splat8(value: f32) -> Two<float32x4_t> = [vdupq_n_f32(value); 2];
+            mul8(a: Two<float32x4_t>, b: Two<float32x4_t>) -> Two<float32x4_t> =
+                [vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1])];
+            fma8(
+                a: Two<float32x4_t>, b: Two<float32x4_t>, c: Two<float32x4_t>
+            ) -> Two<float32x4_t> = [vfmaq_f32(c[0], a[0], b[0]), vfmaq_f32(c[1], a[1], b[1])];
+            sum8(vector: Two<float32x4_t>) -> f32 = vaddvq_f32(vaddq_f32(vector[0], vector[1]));
+            half(bytes: [u8; 2]) -> f32 = {
+                let bits = vdup_n_u16(u16::from_le_bytes(bytes));
+                vgetq_lane_f32::<0>(vcvt_f32_f16(vreinterpret_f16_u16(bits)))
+            };
+        }
+    };
+}
+
+impl Bytes for Neon {
+    shared_bytes!();
+
+    #[inline(always)]
+    fn dot(
+        self,
+        quants: Two<uint8x16_t>,
+        activations: Two<uint8x16_t>,
+        sums: Two<int32x4_t>,
+    ) -> Two<int32x4_t> {
+        // SAFETY: the token proves NEON; no memory is touched.
+        unsafe {
+            [
+                vaddq_s32(sums[0], products(quants[0], activations[0])),
+                vaddq_s32(sums[1], products(quants[1], activations[1])),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn dot_signed(self, quants: Two<uint8x16_t>, activations: Two<uint8x16_t>) -> Two<int32x4_t> {
+        self.dot(quants, activations, self.no_sums())
+    }
+}
+
+impl Bytes for NeonDot {
+    shared_bytes!();
+
+    #[inline(always)]
+    fn dot(
+        self,
+        quants: Two<uint8x16_t>,
+        activations: Two<uint8x16_t>,
+        sums: Two<int32x4_t>,
+    ) -> Two<int32x4_t> {
+        // SAFETY: the token proves the instruction.
+        unsafe {
+            [sdot(sums[0], quants[0], activations[0]), sdot(sums[1], quants[1], activations[1])]
+        }
+    }
+
+    #[inline(always)]
+    fn dot_signed(self, quants: Two<uint8x16_t>, activations: Two<uint8x16_t>) -> Two<int32x4_t> {
+        self.dot(quants, activations, self.no_sums())
+    }
+}
+
+/// Sums of four neighbouring products of signed bytes.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn products(a: uint8x16_t, b: uint8x16_t) -> int32x4_t {
+    // SAFETY: the caller's.
+    unsafe {
+        let (a, b) = (vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b));
+        let low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+        vpaddq_s32(low, vpaddlq_s16(vmull_high_s8(a, b)))
+    }
+}
+
+/// `sums` plus the sums of four neighbouring products of signed bytes. (The intrinsic is not
+/// stable, the instruction is.)
+///
+/// # Safety
+/// The CPU has the dot product.
+#[inline(always)]
+unsafe fn sdot(mut sums: int32x4_t, a: uint8x16_t, b: uint8x16_t) -> int32x4_t {
+    // SAFETY: the caller's; registers only.
+    unsafe {
+        std::arch::asm!(
+            ".arch_extension dotprod",
+            "sdot {sums:v}.4s, {a:v}.16b, {b:v}.16b",
+            sums = inout(vreg) sums,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// Eight bytes each.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn eights([low, high]: Two<uint8x16_t>) -> [uint8x8_t; 4] {
+    // SAFETY: the caller's.
+    unsafe { [vget_low_u8(low), vget_high_u8(low), vget_low_u8(high), vget_high_u8(high)] }
+}
+
+/// Eight signed bytes as f32.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+unsafe fn widen_signed(eight: int8x8_t) -> Two<float32x4_t> {
+    // SAFETY: the caller's.
+    unsafe {
+        let wide = vmovl_s8(eight);
+        let [low, high] = [vmovl_s16(vget_low_s16(wide)), vmovl_high_s16(wide)];
+        [vcvtq_f32_s32(low), vcvtq_f32_s32(high)]
+    }
+}

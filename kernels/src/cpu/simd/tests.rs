@@ -41,6 +41,13 @@ impl Kernel for Lanewise {
         let sum: f32 = xs.iter().sum();
         assert!((s.sum(a) - sum).abs() <= 1e-4);
         assert_eq!(s.max_lane(a), xs.iter().copied().fold(f32::MIN, f32::max));
+        let (lanes, strides) = (S::LANES, (S::LANES + 3, S::LANES + 5));
+        let square = sample(lanes * strides.0);
+        let mut turned = vec![0.0; lanes * strides.1];
+        s.transpose(&square, strides.0, &mut turned, strides.1);
+        for (r, c) in (0..lanes * lanes).map(|i| (i / lanes, i % lanes)) {
+            assert_eq!(turned[c * strides.1 + r], square[r * strides.0 + c], "row {r} column {c}");
+        }
         for count in 0..=S::LANES {
             let mut out = vec![-1.0; S::LANES];
             s.store(s.load_part(&xs[..count]), &mut out);
