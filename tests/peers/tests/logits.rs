@@ -9,7 +9,7 @@ use sapwood_peers::compare::nmse;
 use sapwood_peers::data;
 use sapwood_peers::llama::Llama;
 use sapwood_peers::quantize::{Recipe, quantize};
-use sapwood_peers::random::{Random, Shape, Vocabulary, write_model};
+use sapwood_peers::random::{BYTE_TOKENS, Random, Shape, write_model};
 
 const PROMPT: usize = 64;
 const DECODE: usize = 64;
@@ -53,13 +53,13 @@ fn each_architecture_with_each_block_type() {
     let (source, path) = (folder.path().join("f32.gguf"), folder.path().join("model.gguf"));
     let mut failed = Vec::new();
     for (name, shape) in Shape::SMALL {
-        write_model(&source, &shape, Vocabulary::Bytes, Quant::F32, 11).unwrap();
+        write_model(&source, &shape, BYTE_TOKENS, Quant::F32, 11).unwrap();
         for quant in Quant::ALL {
             match quant {
                 Quant::F32 => std::fs::copy(&source, &path).map(|_| ()).unwrap(),
                 _ => quantize(&source, &path, Recipe::Pure(quant.name())).unwrap(),
             }
-            let Difference { all, worst } = compare(&path, 259, 12);
+            let Difference { all, worst } = compare(&path, BYTE_TOKENS, 12);
             let line = format!("{name} {}: NMSE {all:.1e}, worst step {worst:.1e}", quant.name());
             println!("MEASURED: {line} (bound {:.0e})", bound(quant));
             if all > bound(quant) {
@@ -70,22 +70,19 @@ fn each_architecture_with_each_block_type() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// A file in llama.cpp's mixtures, with the real vocabulary and shape: of SmolLM2-135M always, of
+/// A file in llama.cpp's mixtures, with the real shape: of SmolLM2-135M always, of
 /// the others in a soak run (they are up to 2.5 GB).
 #[test]
 fn real_shapes() {
-    let Some(vocabularies) = data::shared("vocab") else { return };
     let folder = tempfile::tempdir().unwrap();
     let (source, path) = (folder.path().join("f16.gguf"), folder.path().join("model.gguf"));
     let shapes = if std::env::var_os("SAPWOOD_SOAK").is_some() { 5 } else { 1 };
     let mut failed = Vec::new();
-    for (name, vocabulary, shape) in &Shape::REAL[..shapes] {
-        let vocabulary = vocabularies.join(format!("ggml-vocab-{vocabulary}.gguf"));
-        let vocab = Vocabulary::File(&vocabulary);
-        write_model(&source, shape, vocab, Quant::F16, 13).unwrap();
+    for &(name, vocab, shape) in &Shape::REAL[..shapes] {
+        write_model(&source, &shape, vocab, Quant::F16, 13).unwrap();
         for mixture in ["Q4_0", "Q4_K_M", "Q8_0"] {
             quantize(&source, &path, Recipe::Mixture(mixture)).unwrap();
-            let Difference { all, worst } = compare(&path, 40_000, 14);
+            let Difference { all, worst } = compare(&path, vocab, 14);
             let line = format!("{name} {mixture}: NMSE {all:.1e}, worst step {worst:.1e}");
             println!("MEASURED: {line} (bound 5e-4)");
             if all > 5e-4 {

@@ -7,7 +7,7 @@ use sapwood_models::{Model, Sequence, Stop};
 use sapwood_peers::data;
 use sapwood_peers::llama::Llama;
 use sapwood_peers::quantize::{Recipe, quantize};
-use sapwood_peers::random::{Shape, Vocabulary, write_model};
+use sapwood_peers::random::{BYTE_TOKENS, Shape, write_model};
 
 /// Windows of `window` tokens, the first replaced by BOS, the second half scored.
 fn ours(path: &Path, ids: &[u32], bos: Option<u32>, window: usize) -> f64 {
@@ -77,12 +77,11 @@ fn the_embedded_model() {
 
 #[test]
 fn a_real_shape() {
-    let (Some(vocabularies), Some(text)) = (data::shared("vocab"), stories(3_000)) else { return };
+    let Some(text) = stories(1_500) else { return };
     let folder = tempfile::tempdir().unwrap();
     let (source, path) = (folder.path().join("f16.gguf"), folder.path().join("smollm2.gguf"));
-    let (_, vocabulary, shape) = Shape::REAL[0];
-    let vocabulary = vocabularies.join(format!("ggml-vocab-{vocabulary}.gguf"));
-    write_model(&source, &shape, Vocabulary::File(&vocabulary), Quant::F16, 21).unwrap();
+    let (_, vocab, shape) = Shape::REAL[0];
+    write_model(&source, &shape, vocab, Quant::F16, 21).unwrap();
     quantize(&source, &path, Recipe::Mixture("Q4_K_M")).unwrap();
     check(&path, &text, 128);
 }

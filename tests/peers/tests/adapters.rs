@@ -1,0 +1,109 @@
+//! Adapters both ways: one made by a script in both engines, one trained here in llama.cpp.
+
+use std::path::Path;
+
+use sapwood_kernels::{Device, Quant};
+use sapwood_models::{Adapter, AdapterFile, LoraConfig, Model, Sequence, Stop};
+use sapwood_peers::compare::nmse;
+use sapwood_peers::data;
+use sapwood_peers::llama::Llama;
+use sapwood_peers::quantize::{Recipe, quantize};
+use sapwood_peers::random::{BYTE_TOKENS, Random, Shape, write_adapter, write_model};
+
+/// Errors of our logits to llama.cpp's with the adapter in both, and how far the adapter moves
+/// the logits at all: an adapter that both ignore would agree too.
+fn compare(base: &Path, file: &Path, adapter: &Adapter, model: &Model) -> (f64, f64) {
+    let mut random = Random::new(41);
+    let ids: Vec<u32> = (0..96).map(|_| random.below(BYTE_TOKENS) as u32).collect();
+    let (prompt, rest) = ids.split_at(64);
+    let run = |adapter: Option<&Adapter>| {
+        let mut cache = model.cache(ids.len());
+        let mut logits = model.step(&mut cache, adapter, prompt).unwrap();
+        for &id in rest {
+            logits.extend(model.step(&mut cache, adapter, &[id]).unwrap());
+        }
+        logits
+    };
+    let (with, without) = (run(Some(adapter)), run(None));
+    let mut llama = Llama::open_with_adapter(base, file, 1.0).unwrap();
+    let mut session = llama.session(ids.len()).unwrap();
+    let mut theirs = session.feed(prompt).unwrap();
+    for &id in rest {
+        theirs.extend(session.feed(&[id]).unwrap());
+    }
+    (nmse(&with, &theirs), nmse(&without, &theirs))
+}
+
+/// The adapter of a file on the model, as the runtime loads it.
+fn load(model: &Model, file: &Path) -> Adapter {
+    let file = AdapterFile::open(file, model.arch()).unwrap();
+    model.load_adapter(&file).unwrap()
+}
+
+#[test]
+fn an_adapter_from_a_script_works_in_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (name, shape) in Shape::SMALL {
+        write_model(&at("f32.gguf"), &shape, BYTE_TOKENS, Quant::F32, 42).unwrap();
+        for quant in ["F32", "Q4_0", "Q8_0", "Q4_K"] {
+            match quant {
+                "F32" => std::fs::copy(at("f32.gguf"), at("base.gguf")).map(|_| ()).unwrap(),
+                _ => quantize(&at("f32.gguf"), &at("base.gguf"), Recipe::Pure(quant)).unwrap(),
+            }
+            write_adapter(&at("lora.gguf"), &at("base.gguf"), 8, 43).unwrap();
+            let model = Model::open(&at("base.gguf"), &Device::cpu(Some(2))).unwrap();
+            let adapter = load(&model, &at("lora.gguf"));
+            let (error, moved) = compare(&at("base.gguf"), &at("lora.gguf"), &adapter, &model);
+            println!("MEASURED: {name} {quant}: NMSE {error:.1e}, without the adapter {moved:.1e}");
+            let bound = if quant == "F32" { 1e-6 } else { 5e-4 };
+            assert!(error < bound, "{name} {quant}: {error}");
+            assert!(moved > 1e-2, "{name} {quant}: the adapter does nothing");
+        }
+    }
+}
+
+#[test]
+fn an_adapter_trained_here_works_in_llama_cpp() {
+    let folder = data::root().join("tests/golden/peft");
+    let out = tempfile::tempdir().unwrap();
+    let file = out.path().join("trained.gguf");
+    for name in ["llama", "llama3", "qwen2", "qwen3", "gemma3"] {
+        let base = folder.join(format!("{name}.gguf"));
+        let model = Model::open(&base, &Device::cpu(Some(2))).unwrap();
+        let config = LoraConfig { rank: 4, ..LoraConfig::default() };
+        let mut adapter = model.new_adapter(&config, 44);
+        let mut random = Random::new(45);
+        let ids: Vec<u32> = (0..40).map(|_| random.below(BYTE_TOKENS) as u32).collect();
+        let sequence = Sequence::after_prompt(ids, 10);
+        let stop = Stop::new();
+        let mut values = adapter.values();
+        let (mut first, mut last) = (0.0, 0.0);
+        // Plain normalized steps: enough to move A and B, and to see the loss fall.
+        for step in 0..12 {
+            let trace = model.trace(Some(&adapter), &sequence, &stop).unwrap();
+            last = -trace.logp.iter().sum::<f32>() / trace.logp.len() as f32;
+            if step == 0 {
+                first = last;
+            }
+            let dlogp = vec![-1.0; trace.logp.len()];
+            let mut gradient = vec![0.0; values.len()];
+            model.backward(&adapter, trace, &dlogp, &mut gradient, &stop).unwrap();
+            let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
+            for (value, g) in values.iter_mut().zip(&gradient) {
+                *value -= 0.5 * g / norm;
+            }
+            adapter.write(&values);
+        }
+        assert!(last < first - 0.1, "{name}: training did not lower the loss: {first} {last}");
+        std::fs::write(&file, model.adapter_file(&adapter).to_bytes()).unwrap();
+        let (error, moved) = compare(&base, &file, &adapter, &model);
+        println!(
+            "MEASURED: {name}: trained from loss {first:.3} to {last:.3}; in llama.cpp NMSE \
+             {error:.1e}, without the adapter {moved:.1e}"
+        );
+        let bound = if name == "llama" { 1e-6 } else { 5e-4 };
+        assert!(error < bound, "{name}: {error}");
+        assert!(moved > 1e-3, "{name}: the adapter does nothing");
+    }
+}
