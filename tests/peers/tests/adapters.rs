@@ -52,7 +52,7 @@ fn an_adapter_from_a_script_works_in_both() {
                 _ => quantize(&at("f32.gguf"), &at("base.gguf"), Recipe::Pure(quant)).unwrap(),
             }
             write_adapter(&at("lora.gguf"), &at("base.gguf"), 8, 43).unwrap();
-            let model = Model::open(&at("base.gguf"), &Device::cpu(Some(2))).unwrap();
+            let model = Model::open(&at("base.gguf"), &Device::cpu(Some(data::THREADS))).unwrap();
             let adapter = load(&model, &at("lora.gguf"));
             let (error, moved) = compare(&at("base.gguf"), &at("lora.gguf"), &adapter, &model);
             println!("MEASURED: {name} {quant}: NMSE {error:.1e}, without the adapter {moved:.1e}");
@@ -70,7 +70,7 @@ fn an_adapter_trained_here_works_in_llama_cpp() {
     let file = out.path().join("trained.gguf");
     for name in ["llama", "llama3", "qwen2", "qwen3", "gemma3"] {
         let base = folder.join(format!("{name}.gguf"));
-        let model = Model::open(&base, &Device::cpu(Some(2))).unwrap();
+        let model = Model::open(&base, &Device::cpu(Some(data::THREADS))).unwrap();
         let config = LoraConfig { rank: 4, ..LoraConfig::default() };
         let mut adapter = model.new_adapter(&config, 44);
         let mut random = Random::new(45);
@@ -96,7 +96,7 @@ fn an_adapter_trained_here_works_in_llama_cpp() {
             adapter.write(&values);
         }
         assert!(last < first - 0.1, "{name}: training did not lower the loss: {first} {last}");
-        std::fs::write(&file, model.adapter_file(&adapter).to_bytes()).unwrap();
+        std::fs::write(&file, model.adapter_file(&adapter, None).to_bytes()).unwrap();
         let (error, moved) = compare(&base, &file, &adapter, &model);
         println!(
             "MEASURED: {name}: trained from loss {first:.3} to {last:.3}; in llama.cpp NMSE \

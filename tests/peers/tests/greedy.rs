@@ -76,7 +76,7 @@ fn ours(model: &Model, prompt: &[u32]) -> Vec<u32> {
 
 /// Says how many of the texts are identical, and returns the differences that no margin explains.
 fn compare(path: &Path, prompts: &[Vec<u8>]) -> Vec<String> {
-    let model = Model::open(path, &Device::cpu(Some(2))).unwrap();
+    let model = Model::open(path, &Device::cpu(Some(data::THREADS))).unwrap();
     let mut llama = Llama::open(path).unwrap();
     let (mut identical, mut unexplained) = (0, Vec::new());
     for (number, prompt) in prompts.iter().enumerate() {
@@ -121,7 +121,7 @@ fn trained_models_write_the_same_stories() {
 #[test]
 fn the_embedded_model_writes_the_same_answers() {
     let path = data::embedded_model();
-    let model = Model::open(&path, &Device::cpu(Some(2))).unwrap();
+    let model = Model::open(&path, &Device::cpu(Some(data::THREADS))).unwrap();
     let template = model.template().unwrap();
     let prompts = REQUESTS.map(|text| {
         let message = sapwood_models::Message { role: "user".into(), content: text.into() };
@@ -136,7 +136,9 @@ fn the_embedded_model_writes_the_same_answers() {
 fn stories260k_writes_the_expected_text() {
     let Some(folder) = data::shared("models/stories260k") else { return };
     let expected = std::fs::read_to_string(folder.join("expected_greedy_200.txt")).unwrap();
-    let model = Model::open(&folder.join("stories260K-F32.gguf"), &Device::cpu(Some(2))).unwrap();
+    let model =
+        Model::open(&folder.join("stories260K-F32.gguf"), &Device::cpu(Some(data::THREADS)))
+            .unwrap();
     let ids = ours(&model, &[1]);
     let text = model.tokenizer().decode(&ids);
     let text = String::from_utf8(text).unwrap();

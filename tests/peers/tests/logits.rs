@@ -25,7 +25,7 @@ fn compare(path: &Path, vocab: usize, seed: u64) -> Difference {
     let mut random = Random::new(seed);
     let ids: Vec<u32> = (0..PROMPT + DECODE).map(|_| random.below(vocab) as u32).collect();
     let (prompt, rest) = ids.split_at(PROMPT);
-    let model = Model::open(path, &Device::cpu(Some(2))).unwrap();
+    let model = Model::open(path, &Device::cpu(Some(data::THREADS))).unwrap();
     let mut cache = model.cache(ids.len());
     let mut ours = vec![model.step(&mut cache, None, prompt).unwrap()];
     ours.extend(rest.iter().map(|&id| model.step(&mut cache, None, &[id]).unwrap()));

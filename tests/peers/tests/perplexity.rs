@@ -7,11 +7,11 @@ use sapwood_models::{Model, Sequence, Stop};
 use sapwood_peers::data;
 use sapwood_peers::llama::Llama;
 use sapwood_peers::quantize::{Recipe, quantize};
-use sapwood_peers::random::{BYTE_TOKENS, Shape, write_model};
+use sapwood_peers::random::{Shape, write_model};
 
 /// Windows of `window` tokens, the first replaced by BOS, the second half scored.
 fn ours(path: &Path, ids: &[u32], bos: Option<u32>, window: usize) -> f64 {
-    let model = Model::open(path, &Device::cpu(Some(2))).unwrap();
+    let model = Model::open(path, &Device::cpu(Some(data::THREADS))).unwrap();
     let (mut nll, mut count) = (0.0, 0);
     for chunk in ids.chunks_exact(window) {
         let mut chunk = chunk.to_vec();
