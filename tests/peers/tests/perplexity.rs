@@ -79,11 +79,12 @@ fn the_embedded_model() {
 
 #[test]
 fn a_real_shape() {
-    let Some(text) = stories(1_500) else { return };
+    let Some(text) = stories(600) else { return };
     let folder = tempfile::tempdir().unwrap();
     let (source, path) = (folder.path().join("f16.gguf"), folder.path().join("smollm2.gguf"));
     let (_, vocab, shape) = Shape::REAL[0];
     write_model(&source, &shape, vocab, Quant::F16, 21).unwrap();
     quantize(&source, &path, Recipe::Mixture("Q4_K_M")).unwrap();
-    check(&path, &text, 128);
+    // Each character is a token here: four windows.
+    check(&path, &text[..600], 128);
 }
