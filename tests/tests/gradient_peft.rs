@@ -11,8 +11,8 @@ use sapwood_kernels::Device;
 use sapwood_models::{AdapterFile, LoraConfig, Model, Sequence, Stop};
 use serde_json::Value;
 
-/// The curve's bar. PyTorch's own f32 curve is 2e-5 or less from its f64 curve.
-const LOSS_BOUND: f64 = 1e-3;
+/// Five times below the bar of 1e-3. PyTorch's own f32 curve is up to 2e-5 from its f64 curve.
+const LOSS_BOUND: f64 = 2e-4;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/peft").join(name)
