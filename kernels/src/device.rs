@@ -95,6 +95,12 @@ impl Device {
         Device::Cpu(Arc::new(Cpu::new(threads, isa)))
     }
 
+    /// What computes, in words.
+    pub fn describe(&self) -> String {
+        let Device::Cpu(cpu) = self;
+        format!("cpu, {}, {} threads", cpu.isa().name(), cpu.threads())
+    }
+
     /// A frozen weight `(rows, cols)` over `bytes[range]`, without a copy.
     ///
     /// # Panics

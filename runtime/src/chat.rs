@@ -49,11 +49,14 @@ pub struct Options {
     pub sampling: Sampling,
     /// Most tokens of the reply.
     pub max_tokens: usize,
+    /// Off: the reply is nobody's business. It is not kept, can't be signalled, and counts neither
+    /// for nor against the adapter.
+    pub record: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { sampling: Sampling::default(), max_tokens: 256 }
+        Options { sampling: Sampling::default(), max_tokens: 256, record: true }
     }
 }
 
@@ -154,10 +157,9 @@ impl Chat {
         let shared = &self.shared;
         let sampler = Sampler::new(options.sampling.clone())?;
         let pinned = shared.begin_use()?;
-        let request = state.turns.last().map_or("", |m| m.content.as_str());
         let prompt = Prompt {
             instructions: self.instructions.clone(),
-            shots: shared.retrieve(&self.surface, request),
+            shots: shared.retrieve(&self.surface, &state.turns),
             turns: state.turns.clone(),
         };
         let limit = shared.config.context_tokens.saturating_sub(options.max_tokens).max(1);
@@ -300,7 +302,7 @@ impl Generation {
         }
     }
 
-    /// Records the reply, gives the conversation back, and tells the shared state how it went.
+    /// Gives the conversation back and ends with the reply.
     fn end(&mut self, stop: StopReason) -> Result<(), LearnerError> {
         let rest = self.pending.finish();
         self.show(rest);
@@ -311,6 +313,24 @@ impl Generation {
         *self.home.lock().expect("nothing panics under this lock") = Some(state);
 
         let tokens = self.tokens.len();
+        if self.options.record {
+            self.record(&turns, stop)?;
+        }
+        self.events.push_back(Event::Done(Reply {
+            id: self.id,
+            text: self.text.clone(),
+            adapter: self.ready.pinned.digest,
+            stop,
+            prompt_tokens: self.ready.prompt_tokens,
+            tokens,
+            retrieved: self.ready.retrieved,
+        }));
+        Ok(())
+    }
+
+    /// Keeps the reply, and tells the shared state how it went.
+    fn record(&mut self, turns: &[Message], stop: StopReason) -> Result<(), LearnerError> {
+        let tokens = self.tokens.len();
         let drawn = tokens + usize::from(stop == StopReason::End);
         let interaction = Interaction {
             reply_id: self.id,
@@ -318,7 +338,7 @@ impl Generation {
             surface: self.surface.clone(),
             time_ms: self.shared.now_ms(),
             system: self.instructions.clone(),
-            turns: turns.iter().map(|m| turn(m)).collect(),
+            turns: turns.iter().map(turn).collect(),
             reply: self.text.clone(),
             adapter_digest: self.ready.pinned.digest,
             seed: self.options.sampling.seed,
@@ -331,15 +351,6 @@ impl Generation {
         if let Some(replaced) = self.replaces.take() {
             self.shared.signal(replaced, Signal::Regenerated { new_reply: self.id })?;
         }
-        self.events.push_back(Event::Done(Reply {
-            id: self.id,
-            text: self.text.clone(),
-            adapter: self.ready.pinned.digest,
-            stop,
-            prompt_tokens: self.ready.prompt_tokens,
-            tokens,
-            retrieved: self.ready.retrieved,
-        }));
         Ok(())
     }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use sapwood_models::Message;
+
 use crate::learn::batch::Mix;
 use crate::learn::gate::Thresholds;
 use crate::learn::train::TrainConfig;
@@ -31,6 +33,15 @@ impl Default for Retrieval {
     }
 }
 
+/// A prompt whose answer should stay as the base model gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anchor {
+    /// Part of the app.
+    pub surface: String,
+    /// The conversation; the last turn is the user's.
+    pub turns: Vec<Message>,
+}
+
 /// When and how the learner trains.
 #[derive(Clone, Debug)]
 pub struct Learning {
@@ -38,8 +49,12 @@ pub struct Learning {
     pub trigger: trigger::Rules,
     /// Shape, optimizer and length of a run.
     pub train: TrainConfig,
-    /// Shares of new examples and replay.
+    /// Shares of new examples, replay and anchors.
     pub mix: Mix,
+    /// Prompts that hold the model to what it can do: answered by the base model when a run
+    /// begins, and trained on beside the user's examples (self-synthesised rehearsal, arXiv
+    /// 2403.01244). An app ships a few dozen that are typical of its surfaces.
+    pub anchors: Vec<Anchor>,
     /// Which conversations train and which are kept for the gate.
     pub split: split::Shares,
     /// What a candidate must show before it is put in force.
@@ -61,6 +76,7 @@ impl Default for Learning {
             trigger: trigger::Rules::default(),
             train: TrainConfig::default(),
             mix: Mix::default(),
+            anchors: Vec::new(),
             split: split::Shares::default(),
             thresholds: Thresholds::default(),
             watch: watch::Limits::default(),

@@ -1,16 +1,19 @@
 //! The journal's turns in memory, as the pure functions of `learn` want to see them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::journal::Record;
 use crate::learn::example::{Turn, turn};
 use crate::signal::Signal;
+use crate::store::Digest;
 
 /// All turns that were not forgotten, in the order of the journal, each with its signals.
 #[derive(Default)]
 pub(crate) struct Ledger {
     turns: Vec<Turn>,
     index: HashMap<u128, usize>,
+    /// Replies that an adapter learned from.
+    lineages: HashMap<Digest, HashSet<u128>>,
 }
 
 impl Ledger {
@@ -28,7 +31,10 @@ impl Ledger {
                 self.turns.retain(|turn| !tombstone.reply_ids.contains(&turn.reply_id));
                 self.index = self.turns.iter().enumerate().map(|(i, t)| (t.reply_id, i)).collect();
             }
-            Record::Consent(_) | Record::UsedByGeneration(_) => {}
+            Record::UsedByGeneration(used) => {
+                self.lineages.entry(used.digest).or_default().extend(&used.reply_ids);
+            }
+            Record::Consent(_) => {}
         }
     }
 
@@ -46,6 +52,12 @@ impl Ledger {
     /// One turn.
     pub fn turn(&self, reply: u128) -> Option<&Turn> {
         self.index.get(&reply).map(|&at| &self.turns[at])
+    }
+
+    /// The replies that an adapter learned from; none for the base model or an adapter made
+    /// elsewhere.
+    pub fn lineage(&self, adapter: Option<&Digest>) -> HashSet<u128> {
+        adapter.and_then(|digest| self.lineages.get(digest)).cloned().unwrap_or_default()
     }
 
     /// All turns, oldest first.

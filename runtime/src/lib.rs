@@ -39,10 +39,10 @@ mod swap;
 pub mod verify;
 
 pub use chat::{Chat, Event, Generation, Options, Reply};
-pub use config::{Clock, Config, Learning, Retrieval};
+pub use config::{Anchor, Clock, Config, Learning, Retrieval};
 pub use consent::Consent;
 pub use device_state::{DeviceState, Thermal};
 pub use error::LearnerError;
 pub use learner::Learner;
 pub use prompt::{Prompt, Shot};
-pub use slice::{Outcome, SliceReport};
+pub use slice::{Budget, Outcome, SliceReport};

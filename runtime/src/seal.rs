@@ -93,7 +93,7 @@ impl Algorithm {
 }
 
 /// Random bytes from the system.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], SealError> {
+pub fn random<const N: usize>() -> Result<[u8; N], SealError> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| SealError::NoRandomness)?;
     Ok(bytes)

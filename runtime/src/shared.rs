@@ -1,8 +1,9 @@
 //! What conversations and training share: the model, the adapter in force, and what is kept.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sapwood_models::{Adapter, AdapterFile, Model, Special};
+use sapwood_models::{Adapter, AdapterFile, Message, Model, Role, Special};
 
 use crate::config::Config;
 use crate::consent::Consent;
@@ -128,6 +129,7 @@ impl Shared {
         let set = load_in_force(&self.model, &mut kept.store)?;
         if set.digest != self.in_force().digest {
             self.force.swap(set);
+            kept.memory = None;
             kept.watch = Watch::new(self.config.learning.watch);
             kept.good_tokens = 0;
         }
@@ -268,48 +270,66 @@ impl Shared {
         Rules { reliabilities, ..rules }
     }
 
-    /// Past exchanges to show with a request, the most similar one last.
-    pub fn retrieve(&self, surface: &str, request: &str) -> Vec<Shot> {
+    /// Past exchanges to show with the first request of a conversation, the most similar one last.
+    /// Later requests have the conversation itself to go by.
+    pub fn retrieve(&self, surface: &str, turns: &[Message]) -> Vec<Shot> {
         let mut kept = self.kept();
         if !kept.retrieval_enabled {
             return Vec::new();
         }
-        self.shots(&mut kept, surface, request, &[])
-    }
-
-    /// As [`Shared::retrieve`], whatever the switch says, without what comes from `excluded`.
-    pub fn shots(
-        &self,
-        kept: &mut Kept,
-        surface: &str,
-        request: &str,
-        excluded: &[u128],
-    ) -> Vec<Shot> {
         if kept.memory.is_none() {
-            kept.memory = Some(self.build_memory(kept));
+            let learned = kept.ledger.lineage(self.in_force().digest.as_ref());
+            kept.memory = Some(self.memory(&kept, &learned));
         }
         let memory = kept.memory.as_ref().expect("just built");
-        let ids = self.request_ids(request);
+        self.shots(memory, surface, turns, &[])
+    }
+
+    /// What a memory recalls for a request, without what comes from the `excluded` replies.
+    pub fn shots(
+        &self,
+        memory: &Memory,
+        surface: &str,
+        turns: &[Message],
+        excluded: &[u128],
+    ) -> Vec<Shot> {
+        let mut said = turns.iter().filter(|turn| turn.role != Role::System);
+        let (Some(request), None) = (said.next(), said.next()) else { return Vec::new() };
+        let ids = self.request_ids(&request.content);
         let retrieval = &self.config.retrieval;
         let query = Query {
             ids: &ids,
             surface,
             k: retrieval.examples + excluded.len(),
-            budget_tokens: retrieval.token_budget,
+            budget_tokens: usize::MAX,
             least: retrieval.min_similarity,
         };
         let recalled = memory.nearest(&query, &mut |id, row| self.model.token_embedding(id, row));
+        let mut left = retrieval.token_budget;
         let mut shots: Vec<Shot> = recalled
             .iter()
+            .rev()
             .filter(|r| !r.entry.lineage.iter().any(|id| excluded.contains(id)))
+            .take(retrieval.examples)
+            .take_while(|r| {
+                let fits = r.entry.cost_tokens <= left;
+                left = left.saturating_sub(r.entry.cost_tokens);
+                fits
+            })
             .map(|r| Shot { prompt: r.entry.request.clone(), answer: r.entry.answer.clone() })
             .collect();
-        shots.drain(..shots.len().saturating_sub(retrieval.examples));
+        shots.reverse();
         shots
     }
 
-    fn build_memory(&self, kept: &Kept) -> Memory {
-        let entries = self.examples(kept).into_iter().map(|e| {
+    /// The memory that goes with an adapter: what it has `learned` is in its weights and need not
+    /// be shown to it again, which leaves the prompt to what came since.
+    pub fn memory(&self, kept: &Kept, learned: &HashSet<u128>) -> Memory {
+        // A request that builds on earlier turns means nothing without them.
+        let whole = |e: &Example| e.prompt.iter().filter(|m| m.role == Role::User).count() == 1;
+        let fresh = |e: &Example| !e.lineage.iter().all(|id| learned.contains(id));
+        let examples = self.examples(kept).into_iter().filter(|e| whole(e) && fresh(e));
+        let entries = examples.map(|e| {
             let ids = self.request_ids(e.request());
             let answer = self.request_ids(&e.target).len();
             Entry {

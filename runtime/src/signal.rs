@@ -67,3 +67,20 @@ pub enum Signal {
     /// The user left without using the reply.
     Abandoned,
 }
+
+impl Signal {
+    /// Its kind in one word, without any text of the user.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Signal::Edited { .. } => "edited",
+            Signal::Accepted => "accepted",
+            Signal::Copied { .. } => "copied",
+            Signal::Rated { rating: Rating::Up } => "rated-up",
+            Signal::Rated { rating: Rating::Down } => "rated-down",
+            Signal::Regenerated { .. } => "regenerated",
+            Signal::Stopped { .. } => "stopped",
+            Signal::Rephrased { .. } => "rephrased",
+            Signal::Abandoned => "abandoned",
+        }
+    }
+}

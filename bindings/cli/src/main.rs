@@ -1,6 +1,77 @@
-//! The `sapwood` command.
+//! The `sapwood` command: a language model that learns from its user, in a terminal.
+//!
+//! Progress goes to stderr, results to stdout; `--json` prints one object; the exit status is 0
+//! only when what was asked was done.
 
-#[cfg(test)]
+mod commands;
 mod demo;
+mod model;
+mod output;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{bench, chat, doctor, eval, generate, inspect, perplexity, store, tokenize, train};
+
+#[derive(Parser)]
+#[command(version, about = "A language model that learns from its user, on the device")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch the embedded model learn from a simulated user, safely
+    Demo(demo::Arguments),
+    /// Complete a prompt
+    Generate(generate::Arguments),
+    /// Talk to the model; edits, ratings and stops teach it
+    Chat(chat::Arguments),
+    /// Show the tokens of a text
+    Tokenize(tokenize::Arguments),
+    /// Show what a GGUF file holds and what it needs
+    Inspect(inspect::Arguments),
+    /// Measure how well the model predicts a text
+    Perplexity(perplexity::Arguments),
+    /// Measure speed and memory
+    Bench(bench::Arguments),
+    /// Train a LoRA adapter on a file of examples
+    Train(train::Arguments),
+    /// Measure exact answers and likelihood on a file of examples
+    Eval(eval::Arguments),
+    /// List the adapters of a store
+    Adapters(store::Arguments),
+    /// Take the adapter in force back
+    Rollback(store::Arguments),
+    /// List what the user did with the replies
+    Signals(store::Arguments),
+    /// Check processor, model and store
+    Doctor(doctor::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Chat(arguments) => chat::run(&arguments),
+        Command::Tokenize(arguments) => tokenize::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Perplexity(arguments) => perplexity::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Train(arguments) => train::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Adapters(arguments) => store::adapters(&arguments),
+        Command::Rollback(arguments) => store::rollback(&arguments),
+        Command::Signals(arguments) => store::signals(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sapwood: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

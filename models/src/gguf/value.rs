@@ -122,6 +122,27 @@ pub enum Value<'a> {
     F64(f64),
 }
 
+/// Scalars as they are; of an array its type and length.
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U8(value) => value.fmt(f),
+            Self::I8(value) => value.fmt(f),
+            Self::U16(value) => value.fmt(f),
+            Self::I16(value) => value.fmt(f),
+            Self::U32(value) => value.fmt(f),
+            Self::I32(value) => value.fmt(f),
+            Self::F32(value) => value.fmt(f),
+            Self::Bool(value) => value.fmt(f),
+            Self::Str(value) => value.fmt(f),
+            Self::Array(array) => write!(f, "[{}; {}]", array.element_type(), array.len()),
+            Self::U64(value) => value.fmt(f),
+            Self::I64(value) => value.fmt(f),
+            Self::F64(value) => value.fmt(f),
+        }
+    }
+}
+
 impl Value<'_> {
     /// The type of the value.
     pub fn value_type(&self) -> ValueType {

@@ -1,10 +1,11 @@
 //! Measuring a candidate against the adapter in force, on what the user wrote or used.
 
-use sapwood_models::{Adapter, ModelError, Role, Special, Stop};
+use sapwood_models::{Adapter, ModelError, Role, Stop};
 
 use crate::error::LearnerError;
 use crate::learn::example::Example;
 use crate::learn::gate::{Checked, Paired, Report};
+use crate::memory::Memory;
 use crate::prompt::{Prompt, Shot};
 use crate::sample::{Sampler, Sampling};
 use crate::shared::Shared;
@@ -22,10 +23,20 @@ pub(super) fn prompt(example: &Example, shots: Vec<Shot>) -> Prompt {
     prompt
 }
 
-/// How both arms are measured: with retrieval as it is in use, on the same prompts, at
-/// temperature 0.
+/// An adapter with the memory that goes with it.
+pub(super) struct Arm<'a> {
+    pub adapter: Option<&'a Adapter>,
+    pub memory: Memory,
+}
+
+/// Both arms are measured as they are in use: with retrieval from their own memory if it is
+/// switched on, at temperature 0.
 pub(super) struct Evaluation<'a> {
     pub shared: &'a Shared,
+    pub candidate: Arm<'a>,
+    pub production: Arm<'a>,
+    /// Whether replies are made with retrieval.
+    pub retrieval: bool,
     /// Examples from here on are new since the last promotion.
     pub since_ms: u64,
     pub stop: &'a Stop,
@@ -35,73 +46,80 @@ impl Evaluation<'_> {
     /// Everything that the gate asks for; `None` if a stop came first.
     pub fn report(
         &self,
-        candidate: &Adapter,
         held_out: &[Example],
         attempt: u32,
     ) -> Result<Option<Report>, LearnerError> {
-        match self.measure(candidate, held_out, attempt) {
+        match self.measure(held_out, attempt) {
             Err(LearnerError::Model(ModelError::Stopped)) => Ok(None),
             report => report.map(Some),
         }
     }
 
-    fn measure(
-        &self,
-        candidate: &Adapter,
-        held_out: &[Example],
-        attempt: u32,
-    ) -> Result<Report, LearnerError> {
-        let pinned = self.shared.in_force();
-        let production = pinned.adapter.as_ref();
+    fn measure(&self, held_out: &[Example], attempt: u32) -> Result<Report, LearnerError> {
         let mut report = Report { attempt, ..Report::default() };
         for (i, example) in held_out.iter().enumerate() {
-            let retrieved = prompt(example, self.shots(example));
-            let in_use = if self.shared.kept().retrieval_enabled {
-                retrieved.clone()
-            } else {
-                prompt(example, Vec::new())
-            };
             let new = example.authored() && example.time_ms >= self.since_ms;
-            let retrieval_nll = self.nll(production, &retrieved, &example.target)?;
-            report.paired.push(Paired {
-                session: example.session,
-                category: example.category.clone(),
-                authored: example.authored(),
-                new,
-                candidate_nll: self.nll(Some(candidate), &in_use, &example.target)?,
-                production_nll: self.nll(production, &in_use, &example.target)?,
-                retrieval_nll: Some(retrieval_nll),
-            });
+            report.paired.push(self.paired(example, new)?);
             if i < self.shared.config.learning.checked_items {
-                report.checked.push(Checked {
-                    category: example.category.clone(),
-                    new,
-                    must_pass: false,
-                    candidate: self.passes(Some(candidate), &in_use, example)?,
-                    production: self.passes(production, &in_use, example)?,
-                    retrieval: Some(self.passes(production, &retrieved, example)?),
-                });
+                report.checked.push(self.checked(example, new)?);
             }
         }
         Ok(report)
     }
 
-    fn shots(&self, example: &Example) -> Vec<Shot> {
-        let mut kept = self.shared.kept();
-        let request = example.request();
-        self.shared.shots(&mut kept, &example.surface, request, &example.lineage)
+    fn paired(&self, example: &Example, new: bool) -> Result<Paired, LearnerError> {
+        let nll = |arm, retrieval| self.nll(arm, retrieval, example);
+        let production_nll = nll(&self.production, self.retrieval)?;
+        Ok(Paired {
+            session: example.session,
+            category: example.category.clone(),
+            authored: example.authored(),
+            new,
+            candidate_nll: nll(&self.candidate, self.retrieval)?,
+            production_nll,
+            retrieval_nll: Some(match self.retrieval {
+                true => production_nll,
+                false => nll(&self.production, true)?,
+            }),
+        })
     }
 
-    /// Negative log-likelihood of `target` in nats per token.
+    fn checked(&self, example: &Example, new: bool) -> Result<Checked, LearnerError> {
+        let passes = |arm, retrieval| self.passes(arm, retrieval, example);
+        let production = passes(&self.production, self.retrieval)?;
+        Ok(Checked {
+            category: example.category.clone(),
+            new,
+            must_pass: false,
+            candidate: passes(&self.candidate, self.retrieval)?,
+            production,
+            retrieval: Some(match self.retrieval {
+                true => production,
+                false => passes(&self.production, true)?,
+            }),
+        })
+    }
+
+    fn prompt(&self, arm: &Arm<'_>, retrieval: bool, example: &Example) -> Prompt {
+        let recall = || {
+            let Example { surface, lineage, .. } = example;
+            self.shared.shots(&arm.memory, surface, &example.prompt, lineage)
+        };
+        prompt(example, if retrieval { recall() } else { Vec::new() })
+    }
+
+    /// Negative log-likelihood of what the user wanted, in nats per token.
     fn nll(
         &self,
-        adapter: Option<&Adapter>,
-        prompt: &Prompt,
-        target: &str,
+        arm: &Arm<'_>,
+        retrieval: bool,
+        example: &Example,
     ) -> Result<f64, LearnerError> {
         let model = &self.shared.model;
-        let sequence = prompt.sequence(model, target, self.shared.config.context_tokens)?;
-        let logp = model.score(adapter, &sequence, self.stop)?;
+        let prompt = self.prompt(arm, retrieval, example);
+        let limit = self.shared.config.context_tokens;
+        let sequence = prompt.sequence(model, &example.target, limit)?;
+        let logp = model.score(arm.adapter, &sequence, self.stop)?;
         let sum: f64 = logp.iter().map(|&l| f64::from(l)).sum();
         Ok(-sum / logp.len().max(1) as f64)
     }
@@ -110,47 +128,51 @@ impl Evaluation<'_> {
     /// without one right text, at least sound.
     fn passes(
         &self,
-        adapter: Option<&Adapter>,
-        prompt: &Prompt,
+        arm: &Arm<'_>,
+        retrieval: bool,
         example: &Example,
     ) -> Result<bool, LearnerError> {
-        let text = self.generate(adapter, prompt, &example.target)?;
+        let prompt = self.prompt(arm, retrieval, example);
+        let wanted = self.shared.request_ids(&example.target).len();
+        let most = wanted + SPARE_TOKENS;
+        let text = greedy(self.shared, arm.adapter, &prompt, most, self.stop)?;
         if self.shared.config.learning.exact {
             return Ok(text.trim() == example.target.trim());
         }
         Ok(!text.trim().is_empty() && !is_degenerate(&text))
     }
-
-    fn generate(
-        &self,
-        adapter: Option<&Adapter>,
-        prompt: &Prompt,
-        target: &str,
-    ) -> Result<String, LearnerError> {
-        let model = &self.shared.model;
-        let most = model.tokenizer().encode(target, Special::default()).len() + SPARE_TOKENS;
-        let limit = self.shared.config.context_tokens.saturating_sub(most).max(1);
-        let ids = prompt.tokens(model, limit)?;
-        let mut cache = model.cache(ids.len() + most);
-        let mut sampler = Sampler::new(Sampling::greedy())?;
-        let mut logits = model.step(&mut cache, adapter, &ids)?;
-        let mut made = Vec::new();
-        while made.len() < most {
-            if self.stop.is_requested() {
-                return Err(ModelError::Stopped.into());
-            }
-            let token = sampler.sample(&logits, &made, made.len() as u64)?;
-            if model.tokenizer().is_end(token) {
-                break;
-            }
-            made.push(token);
-            logits = model.step(&mut cache, adapter, &[token])?;
-        }
-        let mut stream = model.tokenizer().stream(true);
-        let text: String = made.iter().map(|&id| stream.push(id)).collect();
-        Ok(text + &stream.finish())
-    }
 }
 
 /// Tokens beyond the wanted text's own that a generated text may have before it is cut off.
 const SPARE_TOKENS: usize = 16;
+
+/// The reply at temperature 0, of at most `most` tokens.
+pub(super) fn greedy(
+    shared: &Shared,
+    adapter: Option<&Adapter>,
+    prompt: &Prompt,
+    most: usize,
+    stop: &Stop,
+) -> Result<String, LearnerError> {
+    let model = &shared.model;
+    let limit = shared.config.context_tokens.saturating_sub(most).max(1);
+    let ids = prompt.tokens(model, limit)?;
+    let mut cache = model.cache(ids.len() + most);
+    let mut sampler = Sampler::new(Sampling::greedy())?;
+    let mut logits = model.step(&mut cache, adapter, &ids)?;
+    let mut made = Vec::new();
+    while made.len() < most {
+        if stop.is_requested() {
+            return Err(ModelError::Stopped.into());
+        }
+        let token = sampler.sample(&logits, &made, made.len() as u64)?;
+        if model.tokenizer().is_end(token) {
+            break;
+        }
+        made.push(token);
+        logits = model.step(&mut cache, adapter, &[token])?;
+    }
+    let mut stream = model.tokenizer().stream(true);
+    let text: String = made.iter().map(|&id| stream.push(id)).collect();
+    Ok(text + &stream.finish())
+}

@@ -7,6 +7,7 @@
 mod evaluate;
 mod run;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -20,9 +21,28 @@ use crate::learn::split::{Divided, divide};
 use crate::learn::train::{TrainState, Trainer};
 use crate::learn::trigger::{Decision, Lesson as Stock, Observation, Situation, baseline, decide};
 use crate::learner::Learner;
+use crate::memory::Memory;
+use crate::prompt::{Prompt, Shot};
 use crate::shared::{Kept, Shared};
 use crate::store::{Change, Digest, Meta, Metric, Reason, Store};
+use evaluate::{Arm, Evaluation};
 use run::{Content, Lesson, Run};
+
+/// How much a slice may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Wall-clock time.
+    pub time: Duration,
+    /// Updates; `None` for as many as the time allows.
+    pub steps: Option<u32>,
+}
+
+impl Budget {
+    /// As many updates as the time allows.
+    pub fn time(time: Duration) -> Budget {
+        Budget { time, steps: None }
+    }
+}
 
 /// What a slice came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +57,8 @@ pub enum Outcome {
         adapter: Digest,
         /// Why.
         verdict: Box<Verdict>,
+        /// From the verdict to the first reply that can be made with it.
+        swap_time: Duration,
     },
     /// The candidate was not good enough.
     Rejected {
@@ -62,6 +84,8 @@ pub struct SliceReport {
     pub examples: u32,
     /// Time spent training in this slice.
     pub train_time: Duration,
+    /// SHA-256 of the run's whole state: runs with the same digest go on to the same bits.
+    pub state: Digest,
 }
 
 impl fmt::Display for SliceReport {
@@ -77,16 +101,17 @@ impl fmt::Display for SliceReport {
 }
 
 impl Learner {
-    /// Trains for at most `budget`, or judges the run that has ended. Returns early when there is
+    /// Trains within `budget`, or judges the run that has ended. Returns early when there is
     /// nothing to do; obeys `stop` between two programs, which is well under half a second on the
     /// models this is for. Calls take turns; replies go on meanwhile.
     ///
     /// # Errors
     /// A full or failing disk, or a model that gives no finite numbers. Nothing is lost: the next
     /// slice goes on from the last checkpoint.
-    pub fn train_slice(&self, budget: Duration, stop: &Stop) -> Result<SliceReport, LearnerError> {
+    pub fn train_slice(&self, budget: Budget, stop: &Stop) -> Result<SliceReport, LearnerError> {
         let _turn = self.shared.training.lock().expect("nothing panics under this lock");
-        Slice { shared: &self.shared, deadline: Instant::now() + budget, stop }.work()
+        let deadline = Instant::now() + budget.time;
+        Slice { shared: &self.shared, deadline, steps: budget.steps, stop }.work()
     }
 
     /// Judges an adapter that was made elsewhere, and puts it in force on probation if it is good
@@ -96,16 +121,21 @@ impl Learner {
     /// As [`Learner::stage`] and [`Learner::train_slice`].
     pub fn consider(&self, adapter: &[u8], stop: &Stop) -> Result<Outcome, LearnerError> {
         let _turn = self.shared.training.lock().expect("nothing panics under this lock");
-        let slice = Slice { shared: &self.shared, deadline: Instant::now(), stop };
+        let slice =
+            Slice { shared: &self.shared, deadline: Instant::now(), steps: None, stop };
         let digest = self.shared.stage(adapter, None)?;
-        let outcome = slice.judge_staged(&digest, u64::MAX)?;
+        let outcome = slice.judge_staged(&digest, &[], u64::MAX)?;
         outcome.ok_or(LearnerError::Model(sapwood_models::ModelError::Stopped))
     }
 }
 
+/// Most tokens of an anchor's answer.
+const ANCHOR_TOKENS: usize = 128;
+
 struct Slice<'a> {
     shared: &'a Shared,
     deadline: Instant,
+    steps: Option<u32>,
     stop: &'a Stop,
 }
 
@@ -129,6 +159,7 @@ impl Slice<'_> {
             tokens: run.tokens() - tokens_before,
             examples: run.examples,
             train_time: started.elapsed(),
+            state: run.digest(),
         };
         if let Some(adapter) = adapter
             && let Some(outcome) = self.judge_run(&run, &adapter)?
@@ -173,14 +204,16 @@ impl Slice<'_> {
         }
         let started_ms = shared.now_ms();
         let since = self.last_promotion_ms(&shared.kept().store);
+        let memory = shared.memory(&shared.kept(), &HashSet::new());
         let (mut new, mut replay) = (Vec::new(), Vec::new());
         let mut lineage: Vec<u128> = Vec::new();
         for example in &divided.train {
             lineage.extend(&example.lineage);
             let is_new = example.authored() && example.time_ms >= since;
             let target = if is_new { &mut new } else { &mut replay };
-            target.extend(self.lessons(example)?);
+            target.extend(self.lessons(&memory, example)?);
         }
+        let anchors = self.anchors(&memory)?;
         let config = &shared.config.learning.train;
         let state = match parent {
             Some(digest) => {
@@ -196,6 +229,7 @@ impl Slice<'_> {
             seed: shared.config.seed ^ started_ms,
             new,
             replay,
+            anchors,
             lineage,
             examples: divided.train.len() as u32,
         };
@@ -210,24 +244,42 @@ impl Slice<'_> {
 
     /// An example becomes two lessons: as it is, and behind the past exchanges that retrieval
     /// would show. So the adapter learns to answer with them and without.
-    fn lessons(&self, example: &Example) -> Result<Vec<Lesson>, LearnerError> {
+    fn lessons(&self, memory: &Memory, example: &Example) -> Result<Vec<Lesson>, LearnerError> {
+        let shots =
+            self.shared.shots(memory, &example.surface, &example.prompt, &example.lineage);
+        let plain = evaluate::prompt(example, Vec::new());
+        self.variants(plain, shots, &example.target, example.weight as f32)
+    }
+
+    /// The app's anchors with the base model's answers. Behind unrelated exchanges they teach the
+    /// adapter not to copy what does not fit.
+    fn anchors(&self, memory: &Memory) -> Result<Vec<Lesson>, LearnerError> {
         let shared = self.shared;
-        let shots = {
-            let mut kept = shared.kept();
-            let request = example.request();
-            shared.shots(&mut kept, &example.surface, request, &example.lineage)
+        let mut lessons = Vec::new();
+        for anchor in &shared.config.learning.anchors {
+            let prompt = Prompt { turns: anchor.turns.clone(), ..Prompt::default() };
+            let answer = evaluate::greedy(shared, None, &prompt, ANCHOR_TOKENS, self.stop)?;
+            let shots = shared.shots(memory, &anchor.surface, &anchor.turns, &[]);
+            lessons.extend(self.variants(prompt, shots, &answer, 1.0)?);
+        }
+        Ok(lessons)
+    }
+
+    fn variants(
+        &self,
+        plain: Prompt,
+        shots: Vec<Shot>,
+        answer: &str,
+        weight: f32,
+    ) -> Result<Vec<Lesson>, LearnerError> {
+        let behind = (!shots.is_empty()).then(|| Prompt { shots, ..plain.clone() });
+        let limit = self.shared.config.context_tokens;
+        let lesson = |prompt: Prompt| {
+            let sequence = prompt.sequence(&self.shared.model, answer, limit)?;
+            let prompt_len = sequence.targets.iter().take_while(|t| !**t).count() as u32;
+            Ok(Lesson { ids: sequence.ids, prompt_len, weight })
         };
-        let with_shots = (!shots.is_empty()).then_some(shots);
-        let variants = std::iter::once(Vec::new()).chain(with_shots);
-        variants
-            .map(|shots| {
-                let prompt = evaluate::prompt(example, shots);
-                let limit = shared.config.context_tokens;
-                let sequence = prompt.sequence(&shared.model, &example.target, limit)?;
-                let prompt_len = sequence.targets.iter().take_while(|t| !**t).count() as u32;
-                Ok(Lesson { ids: sequence.ids, prompt_len, weight: example.weight as f32 })
-            })
-            .collect()
+        std::iter::once(plain).chain(behind).map(lesson).collect()
     }
 
     /// Trains until the run is done, the time is over, or a stop is asked for. The adapter is
@@ -238,11 +290,13 @@ impl Slice<'_> {
         let mut trainer =
             Trainer::new(&self.shared.model, learning.train.clone(), run.take_state());
         let mut saved = trainer.state().step;
+        let last_step = self.steps.map_or(u32::MAX, |steps| saved.saturating_add(steps));
         let mut last = Duration::ZERO;
         while !trainer.is_done() {
             let started = Instant::now();
             // A micro-step that would overrun the budget is not begun.
-            if self.stop.is_requested() || started + last > self.deadline {
+            let enough = trainer.state().step >= last_step || started + last > self.deadline;
+            if enough || self.stop.is_requested() {
                 break;
             }
             let rows = plan.step(u64::from(trainer.state().step));
@@ -290,16 +344,9 @@ impl Slice<'_> {
                 .collect(),
         };
         let digest = shared.stage(&bytes, Some(meta))?;
-        let outcome = self.judge_staged(&digest, run.started_ms)?;
+        let outcome = self.judge_staged(&digest, &run.lineage, run.started_ms)?;
         if outcome.is_some() {
-            let mut kept = shared.kept();
-            if matches!(outcome, Some(Outcome::Promoted { .. })) {
-                let time_ms = shared.now_ms();
-                let reply_ids = run.lineage.clone();
-                let used = UsedByGeneration { digest, reply_ids, time_ms };
-                shared.record(&mut kept, Record::UsedByGeneration(used))?;
-            }
-            kept.store.clear_checkpoint()?;
+            shared.kept().store.clear_checkpoint()?;
         }
         Ok(outcome)
     }
@@ -309,6 +356,7 @@ impl Slice<'_> {
     fn judge_staged(
         &self,
         digest: &Digest,
+        learned: &[u128],
         until_ms: u64,
     ) -> Result<Option<Outcome>, LearnerError> {
         let shared = self.shared;
@@ -321,8 +369,22 @@ impl Slice<'_> {
         };
         let candidate = shared.load(&shared.kept().store.adapter_bytes(digest)?)?;
         let since = self.last_promotion_ms(&shared.kept().store);
-        let evaluation = evaluate::Evaluation { shared, since_ms: since, stop: self.stop };
-        let Some(report) = evaluation.report(&candidate, &held_out, attempt)? else {
+        let pinned = shared.in_force();
+        let evaluation = {
+            let kept = shared.kept();
+            let learned = learned.iter().copied().collect();
+            let before = kept.ledger.lineage(pinned.digest.as_ref());
+            let arm = |adapter, learned| Arm { adapter, memory: shared.memory(&kept, learned) };
+            Evaluation {
+                shared,
+                candidate: arm(Some(&candidate), &learned),
+                production: arm(pinned.adapter.as_ref(), &before),
+                retrieval: kept.retrieval_enabled,
+                since_ms: since,
+                stop: self.stop,
+            }
+        };
+        let Some(report) = evaluation.report(&held_out, attempt)? else {
             return Ok(None);
         };
         let verdict = Box::new(judge(&report, &shared.config.learning.thresholds));
@@ -331,13 +393,22 @@ impl Slice<'_> {
             kept.store.turn_down(digest)?;
             return Ok(Some(Outcome::Rejected { verdict }));
         }
+        // Before anything else: who is asked to forget has to find every adapter that knows.
+        let used = UsedByGeneration {
+            digest: *digest,
+            reply_ids: learned.to_vec(),
+            time_ms: shared.now_ms(),
+        };
+        shared.record(&mut kept, Record::UsedByGeneration(used))?;
         // A candidate that is still on probation makes room: the new one was judged against it.
         if kept.store.candidate().is_some() {
             kept.store.rollback(Reason::Gate)?;
         }
+        let started = Instant::now();
         kept.store.propose(digest)?;
         shared.put_in_force(&mut kept)?;
-        Ok(Some(Outcome::Promoted { adapter: *digest, verdict }))
+        let swap_time = started.elapsed();
+        Ok(Some(Outcome::Promoted { adapter: *digest, verdict, swap_time }))
     }
 
     fn divided(&self, kept: &Kept, until_ms: u64) -> Divided {
@@ -421,5 +492,6 @@ fn waiting(decision: Decision) -> SliceReport {
         tokens: 0,
         examples: 0,
         train_time: Duration::ZERO,
+        state: [0; 32],
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Run {
     pub new: Vec<Lesson>,
     /// What worked: accepted replies, and older lessons.
     pub replay: Vec<Lesson>,
+    /// The base model's own answers to the app's anchors.
+    pub anchors: Vec<Lesson>,
     /// Replies that the lessons come from.
     pub lineage: Vec<u128>,
     pub examples: u32,
@@ -64,13 +66,14 @@ pub(super) struct Content {
     pub seed: u64,
     pub new: Vec<Lesson>,
     pub replay: Vec<Lesson>,
+    pub anchors: Vec<Lesson>,
     pub lineage: Vec<u128>,
     pub examples: u32,
 }
 
 impl Run {
     pub fn new(content: Content, state: TrainState) -> Run {
-        let Content { settings, started_ms, parent, seed, new, replay, lineage, examples } =
+        let Content { settings, started_ms, parent, seed, new, replay, anchors, lineage, examples } =
             content;
         let mut run = Run {
             settings,
@@ -79,6 +82,7 @@ impl Run {
             seed,
             new,
             replay,
+            anchors,
             lineage,
             examples,
             state: State::default(),
@@ -109,14 +113,15 @@ impl Run {
 
     /// The order of the lessons.
     pub fn plan(&self, mix: Mix, batch: u32) -> Plan {
-        Plan::new(self.seed, mix, [self.new.len(), self.replay.len(), 0], batch as usize)
+        let sizes = [self.new.len(), self.replay.len(), self.anchors.len()];
+        Plan::new(self.seed, mix, sizes, batch as usize)
     }
 
     pub fn lesson(&self, source: Source, index: usize) -> &Lesson {
         match source {
             Source::New => &self.new[index],
             Source::Replay => &self.replay[index],
-            Source::Anchor => unreachable!("a run has no anchors"),
+            Source::Anchor => &self.anchors[index],
         }
     }
 
@@ -150,6 +155,11 @@ impl Run {
             skipped: state.skipped,
             tokens: state.tokens,
         }
+    }
+
+    /// SHA-256 of all of it.
+    pub fn digest(&self) -> Digest {
+        digest_of(&self.archive())
     }
 
     /// The bytes of the checkpoint.

@@ -15,7 +15,6 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::Result;
 use crate::compare::argmax;
-use crate::data::THREADS;
 
 /// llama.cpp may be initialized once in a process.
 pub(crate) fn backend() -> &'static LlamaBackend {
@@ -53,7 +52,7 @@ impl Llama {
     pub fn open(path: &Path) -> Result<Self> {
         let params = LlamaModelParams::default().with_n_gpu_layers(0);
         let model = LlamaModel::load_from_file(backend(), path, &params)?;
-        Ok(Llama { model, adapter: None, threads: THREADS as i32 })
+        Ok(Llama { model, adapter: None, threads: 2 })
     }
 
     /// Opens the vocabulary of a file alone.

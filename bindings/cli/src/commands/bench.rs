@@ -1,0 +1,138 @@
+//! `sapwood bench`: speed and memory of one model on this device.
+
+use std::time::Instant;
+
+use sapwood::learn::train::{TrainConfig, TrainState, Trainer};
+use sapwood_models::{LoraConfig, Model, Sequence, Stop, Target};
+use serde_json::{Value, json};
+
+use crate::model::ModelArguments;
+use crate::output::{Failure, Format, peak_rss_mb, rounded};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Tokens of the prompt; 0 leaves prefill out
+    #[arg(short = 'p', default_value_t = 512, value_name = "N")]
+    prompt: usize,
+    /// Tokens to generate; 0 leaves decode out
+    #[arg(short = 'n', default_value_t = 64, value_name = "N")]
+    tokens: usize,
+    /// Tokens of the training sequence; 0 leaves training out
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    train: usize,
+    /// Rank of the adapter that is trained
+    #[arg(long, default_value_t = 8, value_name = "R")]
+    rank: usize,
+    /// Runs of each; the best counts
+    #[arg(short = 'r', long, default_value_t = 3, value_name = "N")]
+    repetitions: usize,
+    #[command(flatten)]
+    format: Format,
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let model = arguments.model.open()?;
+    let config = LoraConfig {
+        rank: arguments.rank,
+        alpha: 2.0 * arguments.rank as f32,
+        targets: Target::ALL.to_vec(),
+    };
+    let context = arguments.prompt.max(1) + arguments.tokens;
+    let inference = model.plan_inference(context).total_bytes();
+    let training = model.plan_training(&config, arguments.train.max(2)).total_bytes();
+    let planned = match (arguments.prompt + arguments.tokens, arguments.train) {
+        (_, 0) => inference,
+        (0, _) => training,
+        _ => inference.max(training),
+    };
+    let prefill = prefill_rate(&model, arguments)?;
+    let decode = decode_rate(&model, arguments)?;
+    let train = train_rate(&model, arguments, config)?;
+    let rate = |rate: Option<f64>| rate.map_or(Value::Null, |r| json!(rounded(r, 2)));
+    let value = json!({
+        "model": arguments.model.name(),
+        "prefill_tokens_per_second": rate(prefill),
+        "decode_tokens_per_second": rate(decode),
+        "train_tokens_per_second": rate(train),
+        "peak_rss_mb": peak_rss_mb().map(|mb| rounded(mb, 1)),
+        "planned_mb": rounded(planned as f64 / 1_048_576.0, 1),
+    });
+    arguments.format.print(&value, || {
+        let line = |name: &str, rate: Option<f64>| {
+            rate.map_or(String::new(), |rate| format!("{name:8} {rate:10.1} tokens/s\n"))
+        };
+        [line("prefill", prefill), line("decode", decode), line("train", train)].concat()
+            + &format!("memory   {} MiB peak, {} MiB planned", value["peak_rss_mb"], value["planned_mb"])
+    })
+}
+
+/// Token ids that walk through the vocabulary, so that no cache line of a table is favoured.
+fn ids(model: &Model, count: usize) -> Vec<u32> {
+    let vocab = model.arch().vocab;
+    (0..count).map(|i| ((i * 7919 + 13) % vocab) as u32).collect()
+}
+
+/// Tokens per second of the fastest of several runs.
+fn best(
+    arguments: &Arguments,
+    tokens: usize,
+    mut run: impl FnMut() -> Result<(), Failure>,
+) -> Result<Option<f64>, Failure> {
+    let mut best = 0.0f64;
+    for _ in 0..arguments.repetitions.max(1) {
+        let start = Instant::now();
+        run()?;
+        best = best.max(tokens as f64 / start.elapsed().as_secs_f64());
+    }
+    Ok(Some(best))
+}
+
+fn prefill_rate(model: &Model, arguments: &Arguments) -> Result<Option<f64>, Failure> {
+    if arguments.prompt == 0 {
+        return Ok(None);
+    }
+    let ids = ids(model, arguments.prompt);
+    let mut cache = model.cache(arguments.prompt);
+    model.step(&mut cache, None, &ids[..ids.len().min(32)])?;
+    best(arguments, ids.len(), || {
+        cache.truncate(0);
+        model.step(&mut cache, None, &ids)?;
+        Ok(())
+    })
+}
+
+fn decode_rate(model: &Model, arguments: &Arguments) -> Result<Option<f64>, Failure> {
+    if arguments.tokens == 0 {
+        return Ok(None);
+    }
+    let ids = ids(model, arguments.tokens + 1);
+    let mut cache = model.cache(ids.len());
+    best(arguments, arguments.tokens, || {
+        cache.truncate(0);
+        for id in &ids[..arguments.tokens] {
+            model.step(&mut cache, None, &[*id])?;
+        }
+        Ok(())
+    })
+}
+
+fn train_rate(
+    model: &Model,
+    arguments: &Arguments,
+    lora: LoraConfig,
+) -> Result<Option<f64>, Failure> {
+    if arguments.train == 0 {
+        return Ok(None);
+    }
+    let sequence = Sequence::after_prompt(ids(model, arguments.train + 1), 1);
+    let steps = arguments.repetitions as u32;
+    let config = TrainConfig { lora, steps, batch: 1, ..TrainConfig::default() };
+    let state = TrainState::fresh(model, &config, 1);
+    let mut trainer = Trainer::new(model, config, state);
+    best(arguments, arguments.train, || {
+        trainer.micro_step(&sequence, 1.0, &Stop::new())?;
+        Ok(())
+    })
+}

@@ -1,0 +1,136 @@
+//! `sapwood adapters`, `rollback` and `signals`: what a store holds.
+
+use std::path::PathBuf;
+
+use sapwood::store::hex;
+use sapwood::{Config, Learner};
+use serde_json::{Value, json};
+
+use crate::model::ModelArguments;
+use crate::output::{Failure, Format};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    #[command(flatten)]
+    store: StoreArguments,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Where a store is and what opens it.
+#[derive(clap::Args)]
+pub struct StoreArguments {
+    /// Folder of the store
+    #[arg(long, default_value = "sapwood-store", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// File with the 32-byte key; made beside the store if it is absent
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+impl StoreArguments {
+    /// The store's configuration, with its key.
+    ///
+    /// A key file is what a terminal has; apps keep the key in the platform's key store.
+    pub fn config(&self) -> Result<Config, Failure> {
+        let path = self.key.clone().unwrap_or_else(|| self.dir.with_extension("key"));
+        let key = match std::fs::read(&path) {
+            Ok(bytes) => bytes
+                .try_into()
+                .map_err(|_| format!("{} is not a key: it must have 32 bytes", path.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_key(&path)?,
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display()).into()),
+        };
+        Ok(Config::new(&self.dir, key))
+    }
+}
+
+fn new_key(path: &PathBuf) -> Result<[u8; 32], Failure> {
+    use std::io::Write;
+    let key: [u8; 32] = sapwood::seal::random()?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options
+        .open(path)
+        .map_err(|error| format!("cannot make the key {}: {error}", path.display()))?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    Ok(key)
+}
+
+impl Arguments {
+    fn open(&self) -> Result<Learner, Failure> {
+        if !self.store.dir.is_dir() {
+            return Err(format!("there is no store in {}", self.store.dir.display()).into());
+        }
+        Ok(Learner::open(self.model.open()?, self.store.config()?)?)
+    }
+}
+
+pub fn adapters(arguments: &Arguments) -> Result<(), Failure> {
+    let learner = arguments.open()?;
+    let rows: Vec<Value> = learner
+        .adapters()
+        .iter()
+        .map(|g| {
+            json!({
+                "generation": g.number,
+                "digest": hex(&g.digest),
+                "state": format!("{:?}", g.state),
+                "examples": g.meta.examples,
+                "created_ms": g.meta.created_ms,
+                "parent": g.meta.parent.as_ref().map(hex),
+            })
+        })
+        .collect();
+    let in_force = learner.adapter_in_force().map(|digest| hex(&digest));
+    arguments.format.print(&json!({ "in_force": in_force, "adapters": rows }), || {
+        let mut out = format!("in force: {}\n", in_force.as_deref().unwrap_or("the base model"));
+        for row in &rows {
+            let digest = row["digest"].as_str().unwrap_or_default();
+            let state = row["state"].as_str().unwrap_or_default();
+            out += &format!("{:4}  {:.12}  {state:10} {} examples\n", row["generation"], digest, row["examples"]);
+        }
+        out
+    })
+}
+
+pub fn rollback(arguments: &Arguments) -> Result<(), Failure> {
+    let learner = arguments.open()?;
+    let taken_back = hex(&learner.rollback()?);
+    let in_force = learner.adapter_in_force().map(|digest| hex(&digest));
+    let value = json!({ "taken_back": taken_back, "in_force": in_force });
+    arguments.format.print(&value, || {
+        format!("{taken_back:.12} taken back; in force: {}", in_force.as_deref().unwrap_or("the base model"))
+    })
+}
+
+pub fn signals(arguments: &Arguments) -> Result<(), Failure> {
+    let learner = arguments.open()?;
+    let rows: Vec<Value> = learner
+        .turns()
+        .iter()
+        .map(|turn| {
+            let signals: Vec<&str> = turn.signals.iter().map(|s| s.name()).collect();
+            json!({
+                "reply": format!("{:032x}", turn.reply_id),
+                "surface": turn.surface,
+                "time_ms": turn.time_ms,
+                "adapter": turn.adapter.as_ref().map(hex),
+                "signals": signals,
+            })
+        })
+        .collect();
+    arguments.format.print(&json!({ "signals": rows }), || {
+        let row = |row: &Value| {
+            let reply = row["reply"].as_str().unwrap_or_default();
+            let surface = row["surface"].as_str().unwrap_or_default();
+            format!("{reply:.12}  {surface:16} {}\n", row["signals"])
+        };
+        rows.iter().map(row).collect()
+    })
+}
