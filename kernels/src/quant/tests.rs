@@ -48,6 +48,19 @@ fn golden_values_and_blocks() {
     assert!(golden.0.is_empty());
 }
 
+/// Blocks that llama.cpp's quantizer made (`llama_model_quantize` without an importance matrix, from
+/// f16 tensors of two widths): 1024 values as f16, then their blocks.
+#[test]
+fn q4_k_blocks_are_those_of_llama_cpp() {
+    let golden = include_bytes!("../../tests/golden/q4_k.bin");
+    let (values, blocks) = golden.split_at(2 * 1024);
+    let mut sample = vec![0.0; 1024];
+    Quant::F16.dequantize(values, &mut sample);
+    let mut made = Vec::new();
+    Quant::Q4_K.quantize(&sample, &mut made);
+    assert_eq!(made, blocks);
+}
+
 #[test]
 fn ids_and_sizes() {
     for quant in Quant::ALL {

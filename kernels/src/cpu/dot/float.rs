@@ -1,6 +1,6 @@
 //! F32, F16, BF16: widened to f32 and multiplied with f32 activations.
 
-use super::ROWS;
+use super::{ROWS, cut};
 use crate::cpu::simd::Simd;
 use half::{bf16, f16};
 
@@ -61,7 +61,7 @@ impl Float for BF16 {
 /// Dot products of rows with activations; two running vectors a row.
 #[inline(always)]
 pub(super) fn dot<S: Simd, F: Float>(s: S, rows: [&[u8]; ROWS], x: &[f32]) -> [f32; ROWS] {
-    let rows = rows.map(|row| &row[..x.len() * F::BYTES]);
+    let rows = cut(rows, 0, x.len() * F::BYTES);
     let mut sums = [[s.zero(); 2]; ROWS];
     let step = 2 * S::LANES;
     let whole = x.len() / step * step;

@@ -1,7 +1,8 @@
 //! Q4_K, Q5_K, Q6_K: a block is eight runs. Layouts: `crate::quant::{q4_k, q5_k, q6_k}`.
 
-use super::{Activations, Blocks, GROUP, ROWS, RUN, at};
+use super::{Activations, Blocks, GROUP, ROWS, RUN, at, cut};
 use crate::cpu::simd::Simd;
+use std::hint::black_box;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -95,7 +96,7 @@ impl<A: Affine> Blocks for Affines<A> {
         run: usize,
         mut lanes: [S::F8; ROWS],
     ) -> [S::F8; ROWS] {
-        let rows = rows.map(|row| &row[..A::SIZE]);
+        let rows = cut(rows, 0, A::SIZE);
         let x_scales = s.load8(group(x.scales, run));
         let x_totals = s.load8(group(x.totals, run));
         let mut scales = [[0.0; GROUP]; ROWS];
@@ -107,6 +108,8 @@ impl<A: Affine> Blocks for Affines<A> {
             let m = s.mul8(s.splat8(-min), x_totals);
             *lanes = s.fma8(s.widen8(&min_bytes), m, *lanes);
         }
+        // From memory a scale is broadcast by the load; from a register by two shuffles.
+        let scales = black_box(&scales);
         let quants: &[[i8; RUN]; GROUP] = group(x.quants, run);
         each_run!(J => {
             let activations = s.activations(&quants[J]);
@@ -168,10 +171,13 @@ impl Blocks for Q6K {
         run: usize,
         mut lanes: [S::F8; ROWS],
     ) -> [S::F8; ROWS] {
-        let rows = rows.map(|row| &row[..Self::BYTES]);
+        let rows = cut(rows, 0, Self::BYTES);
         let x_scales: &[f32; GROUP] = group(x.scales, run);
         // Each activation scale twice: a run has two scales.
-        let x_twice: [f32; 2 * GROUP] = std::array::from_fn(|i| x_scales[i / 2]);
+        let mut x_twice = [0.0; 2 * GROUP];
+        for (i, twice) in x_twice.iter_mut().enumerate() {
+            *twice = x_scales[i / 2];
+        }
         let mut scales = [[0.0; 2 * GROUP]; ROWS];
         for (row, scales) in rows.into_iter().zip(&mut scales) {
             let scale = s.splat8(s.half(*at(row, 208)));
@@ -180,6 +186,8 @@ impl Blocks for Q6K {
                 s.store8(s.mul8(s.widen8_signed(at(row, 192 + 8 * i)), d), scales);
             }
         }
+        // From memory a scale is broadcast by the load; from a register by two shuffles.
+        let scales = black_box(&scales);
         let quants: &[[i8; RUN]; GROUP] = group(x.quants, run);
         let starts: &[[i32; 8]; GROUP] = group(x.sums, run);
         each_run!(J => {

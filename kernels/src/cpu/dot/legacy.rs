@@ -1,7 +1,8 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: a block is one run. Layouts: `crate::quant::legacy`.
 
-use super::{Activations, Blocks, GROUP, ROWS, RUN, at};
+use super::{Activations, Blocks, GROUP, ROWS, RUN, at, cut};
 use crate::cpu::simd::Simd;
+use std::hint::black_box;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -106,7 +107,7 @@ impl<B: Single> Blocks for Singles<B> {
         run: usize,
         mut lanes: [S::F8; ROWS],
     ) -> [S::F8; ROWS] {
-        let rows = rows.map(|row| &row[..N * B::SIZE]);
+        let rows = cut(rows, 0, N * B::SIZE);
         let x_scales = s.load8(&up_to_8::<N>(x.scales, run));
         let mut scales = [[0.0; GROUP]; ROWS];
         for ((row, scales), lanes) in rows.into_iter().zip(&mut scales).zip(&mut lanes) {
@@ -116,6 +117,8 @@ impl<B: Single> Blocks for Singles<B> {
                 *lanes = s.fma8(halves::<S, B, N>(s, row, 2), totals, *lanes);
             }
         }
+        // From memory a scale is broadcast by the load; from a register by two shuffles.
+        let scales = black_box(&scales);
         let (quants, sums) = (&x.quants[run..][..N], &x.sums[run..][..N]);
         for j in 0..N {
             let activations = s.activations(&quants[j]);

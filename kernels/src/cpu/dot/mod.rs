@@ -126,6 +126,13 @@ trait Blocks {
     fn expand<S: Simd>(s: S, block: &[u8], runs: Range<usize>, to: &mut [[f32; RUN]]);
 }
 
+/// Some bytes of each row. (Spelled out: `map` with a closure may become a call.)
+#[inline(always)]
+fn cut(rows: [&[u8]; ROWS], from: usize, len: usize) -> [&[u8]; ROWS] {
+    let [a, b, c, d] = rows;
+    [&a[from..][..len], &b[from..][..len], &c[from..][..len], &d[from..][..len]]
+}
+
 /// `N` bytes of a block.
 #[inline(always)]
 fn at<const N: usize>(block: &[u8], from: usize) -> &[u8; N] {
@@ -257,10 +264,13 @@ impl<'a> Walk<'a> {
         if self.next == self.stretch {
             return None;
         }
-        let row = |j: usize| (j * self.stretch + self.next).min(self.cols.len() - 1);
-        let at: [usize; ROWS] = std::array::from_fn(row);
+        let (mut at, mut rows) = ([0; ROWS], [&[][..]; ROWS]);
+        for (j, (at, row)) in at.iter_mut().zip(&mut rows).enumerate() {
+            *at = (j * self.stretch + self.next).min(self.cols.len() - 1);
+            *row = self.weight.row(self.cols.start + *at);
+        }
         self.next += 1;
-        Some((at, at.map(|row| self.weight.row(self.cols.start + row))))
+        Some((at, rows))
     }
 
     #[inline(always)]
@@ -279,21 +289,19 @@ fn dot_blocks<S: Simd, B: Blocks>(
     runs: usize,
 ) -> [f32; ROWS] {
     let mut sums = [s.splat8(0.0); ROWS];
-    let bytes = |run: usize, count: usize| {
-        rows.map(|row| &row[run / B::RUNS * B::BYTES..][..count / B::RUNS * B::BYTES])
-    };
     let mut run = 0;
     while run + GROUP <= runs {
-        sums = B::dot::<S, GROUP>(s, bytes(run, GROUP), x, run, sums);
+        let group = cut(rows, run / B::RUNS * B::BYTES, GROUP / B::RUNS * B::BYTES);
+        sums = B::dot::<S, GROUP>(s, group, x, run, sums);
         run += GROUP;
     }
     if B::RUNS == 1 {
         while run + 4 <= runs {
-            sums = B::dot::<S, 4>(s, bytes(run, 4), x, run, sums);
+            sums = B::dot::<S, 4>(s, cut(rows, run * B::BYTES, 4 * B::BYTES), x, run, sums);
             run += 4;
         }
         while run < runs {
-            sums = B::dot::<S, 1>(s, bytes(run, 1), x, run, sums);
+            sums = B::dot::<S, 1>(s, cut(rows, run * B::BYTES, B::BYTES), x, run, sums);
             run += 1;
         }
     }
