@@ -377,8 +377,10 @@ def golden(name, out):
     base = Base(name, c, out / f"{name}.gguf", rng)
     adapter = base.adapter(rng)
     base.write_adapter(out / f"{name}.init.lora.gguf", adapter)
+    # None shorter than ten tokens: below that Sapwood multiplies quantized weights in int8, as in
+    # decoding, which is fine for use and 5e-3 away from any f32 curve.
     sequences = []
-    for length, prompt in ((21, 6), (40, 17), (9, 1), (33, 12), (26, 20)):
+    for length, prompt in ((21, 6), (40, 17), (12, 1), (33, 12), (26, 20)):
         ids = [1] + [int(x) for x in rng.integers(3, VOCAB, length - 1)]
         sequences.append({"ids": ids, "prompt": prompt})
 

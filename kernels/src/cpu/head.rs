@@ -1,10 +1,11 @@
 //! Log-probabilities of targets, streamed over the vocabulary: at most [`SHARD`] logits of a token
-//! exist at a time, and tokens without a target cost nothing.
+//! exist at a time, and tokens without a target cost nothing. Always in f32, also for few targets:
+//! what a short answer is trained and judged by is as exact as a long one.
 
 use super::Cx;
 use super::gemm::{Matrix, Multiply, Product, Source, Start, Weight, gemm_floats};
 use super::lanes::{get, put};
-use super::linear::{Output, linear};
+use super::linear::{Output, linear_f32, linear_f32_floats};
 use super::pool::Split;
 use super::simd::math::exp;
 use super::simd::{Kernel, Simd};
@@ -15,8 +16,7 @@ const SHARD: usize = 1024;
 
 /// f32 of work space of [`head_logp`].
 pub(super) fn workspace(threads: usize, tokens: usize, vocabulary: usize, cols: usize) -> usize {
-    let linear = super::linear_floats(threads, tokens, cols, 0);
-    tokens * (cols + SHARD.min(vocabulary)) + linear
+    tokens * (cols + SHARD.min(vocabulary)) + linear_f32_floats(threads, tokens)
 }
 
 /// f32 of work space of [`head_logp_grad`].
@@ -26,7 +26,7 @@ pub(super) fn grad_workspace(
     vocabulary: usize,
     cols: usize,
 ) -> usize {
-    let both = gemm_floats(threads, tokens).max(super::linear_floats(threads, tokens, cols, 0));
+    let both = gemm_floats(threads, tokens).max(linear_f32_floats(threads, tokens));
     tokens * (2 * cols + SHARD.min(vocabulary)) + both
 }
 
@@ -149,7 +149,7 @@ fn stream(
         let shard = part(&w, first..(first + SHARD).min(w.rows));
         let logits = &mut logits[..count * shard.rows];
         let output = Output { weight: shard, bias: None, lora: None, y: logits };
-        linear(cx.engine, xs, &mut [output], scratch);
+        linear_f32(cx.engine, xs, output, scratch);
         let (split, states) = (Split::rows(logits, shard.rows, parts), Split::rows(rows, 1, parts));
         cx.each_part(parts, |i| {
             let (mut logits, mut states) = (split.part(i), states.part(i));

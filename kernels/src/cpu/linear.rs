@@ -49,9 +49,12 @@ pub struct Output<'a> {
 /// Floats of scratch that [`linear`] needs for `tokens` tokens over inputs of `cols`, with the
 /// sum of the ranks of the pairs.
 pub fn linear_floats(threads: usize, tokens: usize, cols: usize, ranks: usize) -> usize {
-    let each =
-        if tokens <= FEW { tokens * dot::activation_floats(cols) } else { scratch_floats(tokens) };
-    tokens * ranks + threads * each
+    tokens * ranks + threads * private_floats(tokens, cols, tokens <= FEW)
+}
+
+/// Floats of scratch of one worker.
+fn private_floats(tokens: usize, cols: usize, integer: bool) -> usize {
+    if integer { tokens * dot::activation_floats(cols) } else { scratch_floats(tokens) }
 }
 
 /// Several products of the same input x (T, I), at most [`OUTPUTS`]: QKV, or gate and up.
@@ -59,6 +62,32 @@ pub fn linear_floats(threads: usize, tokens: usize, cols: usize, ranks: usize) -
 /// # Panics
 /// If a matrix does not have its size, or `scratch` is shorter than [`linear_floats`].
 pub fn linear(engine: Engine<'_>, x: &[f32], outputs: &mut [Output<'_>], scratch: &mut [f32]) {
+    let integer = outputs.first().is_some_and(|output| x.len() <= FEW * output.weight.cols);
+    products(engine, x, outputs, scratch, integer);
+}
+
+/// f32 of scratch that [`linear_f32`] needs.
+pub fn linear_f32_floats(threads: usize, tokens: usize) -> usize {
+    threads * scratch_floats(tokens)
+}
+
+/// [`linear`] of one output without a pair, in f32 however few the tokens: for log-probabilities,
+/// which must not depend on how many of them are wanted at once.
+///
+/// # Panics
+/// As [`linear`].
+pub fn linear_f32(engine: Engine<'_>, x: &[f32], output: Output<'_>, scratch: &mut [f32]) {
+    assert!(output.lora.is_none(), "a product with a pair");
+    products(engine, x, &mut [output], scratch, false);
+}
+
+fn products(
+    engine: Engine<'_>,
+    x: &[f32],
+    outputs: &mut [Output<'_>],
+    scratch: &mut [f32],
+    integer: bool,
+) {
     let Some(cols) = outputs.first().map(|output| output.weight.cols) else { return };
     let tokens = x.len() / cols;
     assert!(outputs.len() <= OUTPUTS, "{} outputs", outputs.len());
@@ -80,7 +109,7 @@ pub fn linear(engine: Engine<'_>, x: &[f32], outputs: &mut [Output<'_>], scratch
         return;
     }
     let (xa, rest) = scratch.split_at_mut(tokens * ranks);
-    let each = linear_floats(1, tokens, cols, 0);
+    let each = private_floats(tokens, cols, integer);
     let private = Split::rows(&mut rest[..threads * each], each, threads);
     let mut left = xa;
     let mut tasks: [Option<Task<'_>>; OUTPUTS] = [const { None }; OUTPUTS];
@@ -98,7 +127,7 @@ pub fn linear(engine: Engine<'_>, x: &[f32], outputs: &mut [Output<'_>], scratch
         let scratch = private.row(worker.index());
         let tasks = &tasks;
         let share = Share { isa: engine.isa, x, cols, tasks, worker, scratch };
-        if tokens <= FEW { share.few() } else { share.many() }
+        if integer { share.few() } else { share.many() }
     });
 }
 

@@ -31,31 +31,45 @@ pub fn argmax(logits: &[f32]) -> u32 {
     best as u32
 }
 
-/// What [`greedy_agreement`] found.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Agreement {
-    /// Every step chose the same token.
-    Identical,
-    /// The first step that differs, and by how much the oracle preferred its own token there.
-    Differs {
-        /// Index of the first differing token.
-        step: usize,
-        /// Logit of the oracle's token minus logit of ours, both by the oracle.
-        margin: f32,
-    },
+/// How two engines choose along one text, the oracle's.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Choices {
+    /// Steps compared.
+    pub steps: usize,
+    /// Steps where the other engine prefers another token.
+    pub differ: usize,
+    /// How decided the oracle was at most where they differ: its logit of its own token minus its
+    /// logit of the other's, in standard deviations of its logits there.
+    pub margin: f32,
 }
 
-/// Compares a greedy text with the oracle's: `steps` are the oracle's logits before each token.
-pub fn greedy_agreement(got: &[u32], want: &[u32], steps: &[Vec<f32>]) -> Agreement {
-    let differs = got.iter().zip(want).position(|(g, w)| g != w);
-    match differs {
-        None => Agreement::Identical,
-        Some(step) => {
-            let logits = &steps[step];
-            let margin = logits[want[step] as usize] - logits[got[step] as usize];
-            Agreement::Differs { step, margin }
+impl Choices {
+    /// Adds one step: the logits of both engines after the same tokens.
+    pub fn add(&mut self, got: &[f32], oracle: &[f32]) {
+        self.steps += 1;
+        let (ours, theirs) = (argmax(got) as usize, argmax(oracle) as usize);
+        if ours != theirs {
+            self.differ += 1;
+            let margin = (oracle[theirs] - oracle[ours]) / deviation(oracle);
+            self.margin = self.margin.max(margin);
         }
     }
+
+    /// Both together.
+    pub fn and(self, other: Choices) -> Choices {
+        Choices {
+            steps: self.steps + other.steps,
+            differ: self.differ + other.differ,
+            margin: self.margin.max(other.margin),
+        }
+    }
+}
+
+/// Standard deviation of the logits.
+fn deviation(logits: &[f32]) -> f32 {
+    let n = logits.len() as f32;
+    let mean = logits.iter().sum::<f32>() / n;
+    (logits.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / n).sqrt()
 }
 
 #[cfg(test)]
@@ -70,10 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn a_first_difference_carries_the_oracles_margin() {
-        let steps = vec![vec![0.0, 1.0], vec![2.0, 1.5]];
-        assert_eq!(greedy_agreement(&[1, 0], &[1, 0], &steps), Agreement::Identical);
-        let differs = Agreement::Differs { step: 1, margin: 0.5 };
-        assert_eq!(greedy_agreement(&[1, 1], &[1, 0], &steps), differs);
+    fn a_difference_carries_the_oracles_margin() {
+        let mut choices = Choices::default();
+        choices.add(&[0.0, 1.0], &[3.0, 5.0]);
+        assert_eq!(choices, Choices { steps: 1, differ: 0, margin: 0.0 });
+        choices.add(&[0.1, 0.0], &[3.0, 5.0]);
+        assert_eq!(choices, Choices { steps: 2, differ: 1, margin: 2.0 });
     }
 }

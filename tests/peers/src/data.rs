@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+/// Compute threads of both engines when numbers are compared. One, because llama.cpp's threads wait
+/// for each other by spinning: beside other work, two are many times slower than one.
+pub const THREADS: usize = 1;
+
 /// Folder of test data beside the checkout, if this machine has it. Nothing needs it to build or
 /// to run: a test without it says so and passes.
 pub fn shared(name: &str) -> Option<PathBuf> {

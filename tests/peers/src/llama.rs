@@ -196,8 +196,8 @@ impl Llama {
         Ok(((nll / count as f64).exp(), count))
     }
 
-    /// Best of `repeats` runs, in llama.cpp's default settings: a prompt of `prompt` tokens into an
-    /// empty cache, then `decode` single tokens after it.
+    /// Best of `repeats` runs, in llama.cpp's default settings: a prompt of `prompt` tokens in one
+    /// batch, and `decode` tokens one by one, both into an empty cache.
     ///
     /// # Errors
     /// If llama.cpp fails to decode.
@@ -205,7 +205,7 @@ impl Llama {
         let vocab = self.vocab_size() as u32;
         let id = |i: usize| (i as u32).wrapping_mul(2_654_435_761) % vocab;
         let ids: Vec<u32> = (0..prompt).map(id).collect();
-        let mut session = self.default_session(prompt + decode)?;
+        let mut session = self.default_session(prompt.max(decode))?;
         session.feed(&ids[..prompt.min(8)])?;
         let mut best = Speed { prefill: 0.0, decode: 0.0 };
         for _ in 0..repeats {
@@ -213,6 +213,7 @@ impl Llama {
             let start = Instant::now();
             session.feed(&ids)?;
             best.prefill = best.prefill.max(prompt as f64 / start.elapsed().as_secs_f64());
+            session.clear();
             let start = Instant::now();
             for i in 0..decode {
                 session.feed(&[id(i)])?;

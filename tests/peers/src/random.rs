@@ -31,8 +31,10 @@ pub struct Shape {
     pub ff: usize,
     /// Base of the rotary frequencies.
     pub theta: f32,
-    /// Llama 3's frequency factors and a head that is not the embedding.
-    pub llama3: bool,
+    /// Llama 3's frequency factors.
+    pub factors: bool,
+    /// A head that is not the embedding.
+    pub head: bool,
     /// gemma3: tokens of the sliding window.
     pub window: usize,
 }
@@ -51,29 +53,29 @@ impl Shape {
             head_dim: 64,
             ff: 512,
             theta: 10_000.0,
-            llama3: false,
+            factors: false,
+            head: false,
             window: 0,
         };
         [
             ("llama", small),
-            ("llama3", Shape { theta: 500_000.0, llama3: true, ..small }),
+            ("llama3", Shape { theta: 500_000.0, factors: true, head: true, ..small }),
             ("qwen2", Shape { arch: "qwen2", theta: 1e6, ..small }),
             ("qwen3", Shape { arch: "qwen3", theta: 1e6, heads: 2, head_dim: 128, ..small }),
             ("gemma3", Shape { arch: "gemma3", theta: 1e6, layers: 6, window: 32, ..small }),
         ]
     };
 
-    /// The well-known shapes below 1.3 billion parameters, with the name of the vocabulary file
-    /// that each needs.
-    pub const REAL: [(&'static str, &'static str, Shape); 5] = [
-        ("SmolLM2-135M", "starcoder", real("llama", [576, 30, 9, 3, 64, 1536], 1e5, 0)),
-        ("Qwen2.5-0.5B", "qwen2", real("qwen2", [896, 24, 14, 2, 64, 4864], 1e6, 0)),
-        ("Qwen3-0.6B", "qwen2", real("qwen3", [1024, 28, 16, 8, 128, 3072], 1e6, 0)),
-        ("Gemma-3-270M", "gemma-4", real("gemma3", [640, 18, 4, 1, 256, 2048], 1e6, 512)),
+    /// The well-known shapes below 1.3 billion parameters, each with the number of its tokens.
+    pub const REAL: [(&'static str, usize, Shape); 5] = [
+        ("SmolLM2-135M", 49_152, real("llama", [576, 30, 9, 3, 64, 1536], 1e5, 0)),
+        ("Qwen2.5-0.5B", 151_936, real("qwen2", [896, 24, 14, 2, 64, 4864], 1e6, 0)),
+        ("Qwen3-0.6B", 151_936, real("qwen3", [1024, 28, 16, 8, 128, 3072], 1e6, 0)),
+        ("Gemma-3-270M", 262_144, real("gemma3", [640, 18, 4, 1, 256, 2048], 1e6, 512)),
         (
             "Llama-3.2-1B",
-            "llama-bpe",
-            Shape { llama3: true, ..real("llama", [2048, 16, 32, 8, 64, 8192], 5e5, 0) },
+            128_256,
+            Shape { factors: true, ..real("llama", [2048, 16, 32, 8, 64, 8192], 5e5, 0) },
         ),
     ];
 }
@@ -81,17 +83,23 @@ impl Shape {
 /// Width, layers, heads, key-value heads, head width, feed-forward width.
 const fn real(arch: &'static str, dims: [usize; 6], theta: f32, window: usize) -> Shape {
     let [width, layers, heads, kv_heads, head_dim, ff] = dims;
-    Shape { arch, width, layers, heads, kv_heads, head_dim, ff, theta, llama3: false, window }
+    Shape {
+        arch,
+        width,
+        layers,
+        heads,
+        kv_heads,
+        head_dim,
+        ff,
+        theta,
+        factors: false,
+        head: false,
+        window,
+    }
 }
 
-/// The tokenizer of a random model.
-#[derive(Debug, Clone, Copy)]
-pub enum Vocabulary<'a> {
-    /// `<unk>`, `<s>`, `</s>` and the 256 bytes: 259 tokens.
-    Bytes,
-    /// That of another GGUF file.
-    File(&'a Path),
-}
+/// `<unk>`, `<s>`, `</s>` and the 256 bytes: the smallest vocabulary that any text fits.
+pub const BYTE_TOKENS: usize = 259;
 
 /// Numbers that depend on the seed alone: SplitMix64.
 #[derive(Debug, Clone)]
@@ -126,23 +134,23 @@ impl Random {
     }
 }
 
-/// Writes a model; its matrices are stored as `quant` (which must be writable).
+/// Writes a model with `vocab` tokens; its matrices are stored as `quant` (which must be writable).
 ///
 /// # Errors
-/// If the file can't be written or the vocabulary can't be read.
+/// If the file can't be written.
 ///
 /// # Panics
 /// If the shape does not fit the block type.
 pub fn write_model(
     path: &Path,
     shape: &Shape,
-    vocabulary: Vocabulary<'_>,
+    vocab: usize,
     quant: Quant,
     seed: u64,
 ) -> Result<()> {
     let mut maker = Maker { writer: GgufWriter::new(), random: Random::new(seed), quant };
     maker.metadata(shape);
-    let vocab = maker.vocabulary(vocabulary)?;
+    maker.vocabulary(vocab);
     maker.tensors(shape, vocab);
     let mut file = BufWriter::new(File::create(path)?);
     maker.writer.write_to(&mut file)?;
@@ -186,21 +194,16 @@ impl Maker {
         }
     }
 
-    /// Returns the number of tokens.
-    fn vocabulary(&mut self, vocabulary: Vocabulary<'_>) -> Result<usize> {
+    /// The byte tokens, and after them as many words as it takes.
+    fn vocabulary(&mut self, vocab: usize) {
         let w = &mut self.writer;
-        if let Vocabulary::File(path) = vocabulary {
-            let bytes = std::fs::read(path)?;
-            let gguf = Gguf::parse(&bytes)?;
-            for (key, value) in gguf.metadata().filter(|(k, _)| k.starts_with("tokenizer.")) {
-                w.put(key, value);
-            }
-            return Ok(gguf.strings("tokenizer.ggml.tokens")?.len());
-        }
         let mut tokens = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
         tokens.extend((0..=255).map(|b| format!("<0x{b:02X}>")));
         let mut kinds = vec![2, 3, 3];
         kinds.resize(tokens.len(), 6);
+        assert!(vocab >= tokens.len(), "fewer tokens than bytes");
+        tokens.extend((tokens.len()..vocab).map(|i| format!("\u{2581}w{i}")));
+        kinds.resize(vocab, 1);
         w.put("tokenizer.ggml.model", "llama");
         w.put_strings("tokenizer.ggml.tokens", &tokens);
         w.put_f32s("tokenizer.ggml.scores", &vec![0.0; tokens.len()]);
@@ -208,15 +211,16 @@ impl Maker {
         w.put("tokenizer.ggml.unknown_token_id", 0u32);
         w.put("tokenizer.ggml.bos_token_id", 1u32);
         w.put("tokenizer.ggml.eos_token_id", 2u32);
-        Ok(tokens.len())
     }
 
     fn tensors(&mut self, s: &Shape, vocab: usize) {
         let (q, kv) = (s.heads * s.head_dim, s.kv_heads * s.head_dim);
         let residual = 1.0 / ((2 * s.layers) as f32).sqrt();
         self.matrix("token_embd", vocab, s.width, 1.0);
-        if s.llama3 {
+        if s.head {
             self.matrix("output", vocab, s.width, 1.0);
+        }
+        if s.factors {
             let factors: Vec<f32> = (0..s.head_dim / 2).map(|i| frequency_factor(s, i)).collect();
             self.vector("rope_freqs.weight", &factors);
         }

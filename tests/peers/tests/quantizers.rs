@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sapwood_kernels::Quant;
 use sapwood_models::Gguf;
 use sapwood_peers::quantize::{Recipe, quantize};
-use sapwood_peers::random::{Shape, Vocabulary, write_model};
+use sapwood_peers::random::{BYTE_TOKENS, Shape, write_model};
 
 /// Data of every matrix by name.
 fn matrices(bytes: &[u8], quant: Quant) -> BTreeMap<String, Vec<u8>> {
@@ -22,11 +22,11 @@ fn our_quantizers_write_what_llama_cpp_writes() {
     let folder = tempfile::tempdir().unwrap();
     let (source, theirs) = (folder.path().join("f32.gguf"), folder.path().join("theirs.gguf"));
     let shape = Shape::SMALL[0].1;
-    write_model(&source, &shape, Vocabulary::Bytes, Quant::F32, 1).unwrap();
+    write_model(&source, &shape, BYTE_TOKENS, Quant::F32, 1).unwrap();
     for quant in Quant::ALL.into_iter().filter(|q| q.can_quantize() && *q != Quant::F32) {
         quantize(&source, &theirs, Recipe::Pure(quant.name())).unwrap();
         let ours = folder.path().join("ours.gguf");
-        write_model(&ours, &shape, Vocabulary::Bytes, quant, 1).unwrap();
+        write_model(&ours, &shape, BYTE_TOKENS, quant, 1).unwrap();
         let theirs = matrices(&std::fs::read(&theirs).unwrap(), quant);
         let ours = matrices(&std::fs::read(&ours).unwrap(), quant);
         assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
@@ -63,7 +63,7 @@ fn close(quant: Quant, a: &[u8], b: &[u8]) -> bool {
 fn our_dequantizers_read_what_llama_cpp_writes() {
     let folder = tempfile::tempdir().unwrap();
     let (source, coded) = (folder.path().join("f32.gguf"), folder.path().join("coded.gguf"));
-    write_model(&source, &Shape::SMALL[0].1, Vocabulary::Bytes, Quant::F32, 2).unwrap();
+    write_model(&source, &Shape::SMALL[0].1, BYTE_TOKENS, Quant::F32, 2).unwrap();
     let exact = matrices(&std::fs::read(&source).unwrap(), Quant::F32);
     // Relative error that the bits of the type leave on gaussian weights, with a third to spare.
     let bounds = [

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use sapwood_kernels::Quant;
 use sapwood_peers::llama::Llama;
 use sapwood_peers::quantize::{Recipe, quantize};
+use sapwood_peers::random::{Shape, write_model};
 use sapwood_peers::{Result, compare};
 use serde_json::{Value, json};
 
@@ -16,6 +18,7 @@ usage: llama-oracle COMMAND MODEL [--lora FILE] [-t THREADS] ...
   greedy     MODEL (--ids A,B,C | -p TEXT) [-n N]
   perplexity MODEL -f FILE [-c WINDOW]
   bench      MODEL [-p PROMPT] [-n DECODE] [-r REPEATS]
+  random     SHAPE --out FILE      a random F16 model of a well-known shape, as Qwen2.5-0.5B
   quantize   MODEL --out FILE --type Q4_K_M [--pure]";
 
 fn main() -> ExitCode {
@@ -123,6 +126,16 @@ fn answer(a: &Arguments) -> Result<Value> {
             let recipe = if pure { Recipe::Pure(name) } else { Recipe::Mixture(name) };
             quantize(&a.model, Path::new(a.get("--out")?), recipe)?;
             Ok(json!({ "out": a.get("--out")?, "type": name }))
+        }
+        "random" => {
+            let name = a.model.to_string_lossy();
+            let shapes = Shape::REAL;
+            let shape = shapes.iter().find(|s| s.0 == name);
+            let names: Vec<_> = shapes.iter().map(|s| s.0).collect();
+            let (_, vocab, shape) =
+                shape.ok_or_else(|| format!("no shape is called {name}: {}", names.join(" ")))?;
+            write_model(Path::new(a.get("--out")?), shape, *vocab, Quant::F16, 1)?;
+            Ok(json!({ "out": a.get("--out")? }))
         }
         other => Err(format!("no command is called {other}\n{USAGE}").into()),
     }
