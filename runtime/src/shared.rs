@@ -200,6 +200,10 @@ impl Shared {
             return Ok(());
         }
         kept.good_tokens = 0;
+        // Another reply of this session may have closed the trial; the next one opens its own.
+        if !kept.store.in_trial() {
+            return Ok(());
+        }
         kept.store.healthy()?;
         if kept.store.healthy_sessions() >= N_HEALTHY {
             kept.store.confirm()?;

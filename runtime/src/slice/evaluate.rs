@@ -109,12 +109,7 @@ impl Evaluation<'_> {
     }
 
     /// Negative log-likelihood of what the user wanted, in nats per token.
-    fn nll(
-        &self,
-        arm: &Arm<'_>,
-        retrieval: bool,
-        example: &Example,
-    ) -> Result<f64, LearnerError> {
+    fn nll(&self, arm: &Arm<'_>, retrieval: bool, example: &Example) -> Result<f64, LearnerError> {
         let model = &self.shared.model;
         let prompt = self.prompt(arm, retrieval, example);
         let limit = self.shared.config.context_tokens;

@@ -11,14 +11,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use sapwood_models::{Adapter, Provenance, Stop};
+use sapwood_models::{Adapter, Layout, Provenance, Stop};
 
 use crate::error::LearnerError;
 use crate::journal::{Record, UsedByGeneration};
 use crate::learn::example::{Example, judged};
 use crate::learn::gate::{Verdict, judge};
 use crate::learn::split::{Divided, divide};
-use crate::learn::train::{TrainState, Trainer};
+use crate::learn::train::{TrainConfig, TrainState, Trainer};
 use crate::learn::trigger::{Decision, Lesson as Stock, Observation, Situation, baseline, decide};
 use crate::learner::Learner;
 use crate::memory::Memory;
@@ -121,8 +121,7 @@ impl Learner {
     /// As [`Learner::stage`] and [`Learner::train_slice`].
     pub fn consider(&self, adapter: &[u8], stop: &Stop) -> Result<Outcome, LearnerError> {
         let _turn = self.shared.training.lock().expect("nothing panics under this lock");
-        let slice =
-            Slice { shared: &self.shared, deadline: Instant::now(), steps: None, stop };
+        let slice = Slice { shared: &self.shared, deadline: Instant::now(), steps: None, stop };
         let digest = self.shared.stage(adapter, None)?;
         let outcome = slice.judge_staged(&digest, &[], u64::MAX)?;
         outcome.ok_or(LearnerError::Model(sapwood_models::ModelError::Stopped))
@@ -204,7 +203,10 @@ impl Slice<'_> {
         }
         let started_ms = shared.now_ms();
         let since = self.last_promotion_ms(&shared.kept().store);
-        let memory = shared.memory(&shared.kept(), &HashSet::new());
+        // What the gate will ask about must not be seen in training, not even as an example shown.
+        let kept_back = divided.holdout.iter().chain(&divided.shadow);
+        let kept_back: HashSet<u128> = kept_back.flat_map(|e| e.lineage.clone()).collect();
+        let memory = shared.memory(&shared.kept(), &kept_back);
         let (mut new, mut replay) = (Vec::new(), Vec::new());
         let mut lineage: Vec<u128> = Vec::new();
         for example in &divided.train {
@@ -215,13 +217,7 @@ impl Slice<'_> {
         }
         let anchors = self.anchors(&memory)?;
         let config = &shared.config.learning.train;
-        let state = match parent {
-            Some(digest) => {
-                let bytes = shared.kept().store.adapter_bytes(&digest)?;
-                TrainState::new(shared.load(&bytes)?.values())
-            }
-            None => TrainState::fresh(&shared.model, config, shared.config.seed),
-        };
+        let state = self.first_state(parent, config)?;
         let content = Content {
             settings: self.settings(),
             started_ms,
@@ -238,6 +234,24 @@ impl Slice<'_> {
         Ok(Ok(run))
     }
 
+    /// From the adapter in force, so that little is learned twice; afresh if that one has another
+    /// shape than the settings ask for.
+    fn first_state(
+        &self,
+        parent: Option<Digest>,
+        config: &TrainConfig,
+    ) -> Result<TrainState, LearnerError> {
+        let shared = self.shared;
+        if let Some(digest) = parent {
+            let bytes = shared.kept().store.adapter_bytes(&digest)?;
+            let adapter = shared.load(&bytes)?;
+            if *adapter.layout() == Layout::new(shared.model.arch(), &config.lora) {
+                return Ok(TrainState::new(adapter.values()));
+            }
+        }
+        Ok(TrainState::fresh(&shared.model, config, shared.config.seed))
+    }
+
     fn trigger(&self) -> crate::learn::trigger::Rules {
         self.shared.config.learning.trigger.clone()
     }
@@ -245,8 +259,7 @@ impl Slice<'_> {
     /// An example becomes two lessons: as it is, and behind the past exchanges that retrieval
     /// would show. So the adapter learns to answer with them and without.
     fn lessons(&self, memory: &Memory, example: &Example) -> Result<Vec<Lesson>, LearnerError> {
-        let shots =
-            self.shared.shots(memory, &example.surface, &example.prompt, &example.lineage);
+        let shots = self.shared.shots(memory, &example.surface, &example.prompt, &example.lineage);
         let plain = evaluate::prompt(example, Vec::new());
         self.variants(plain, shots, &example.target, example.weight as f32)
     }

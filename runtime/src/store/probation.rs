@@ -122,6 +122,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether this session has begun a trial that it has not reported healthy yet.
+    pub fn in_trial(&self) -> bool {
+        self.trial
+    }
+
     /// Whether an earlier session began a trial and never reported.
     pub fn trial_interrupted(&self) -> bool {
         self.manifest.trial_open && !self.trial

@@ -64,7 +64,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             rate.map_or(String::new(), |rate| format!("{name:8} {rate:10.1} tokens/s\n"))
         };
         [line("prefill", prefill), line("decode", decode), line("train", train)].concat()
-            + &format!("memory   {} MiB peak, {} MiB planned", value["peak_rss_mb"], value["planned_mb"])
+            + &format!(
+                "memory   {} MiB peak, {} MiB planned",
+                value["peak_rss_mb"], value["planned_mb"]
+            )
     })
 }
 

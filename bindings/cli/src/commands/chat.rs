@@ -109,7 +109,8 @@ impl Session<'_> {
     }
 
     fn train(&self) -> Result<(), Failure> {
-        let report = self.learner.train_slice(Budget::time(Duration::from_secs(60)), &Stop::new())?;
+        let report =
+            self.learner.train_slice(Budget::time(Duration::from_secs(60)), &Stop::new())?;
         eprintln!("{report}");
         Ok(())
     }

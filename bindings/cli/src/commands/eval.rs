@@ -65,12 +65,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    let figures = |t: &Tally| {
-        json!({ "accuracy": rounded(t.accuracy(), 4), "nll": rounded(t.nll(), 4), "items": t.items })
-    };
+    let figures = |t: &Tally| json!({ "accuracy": rounded(t.accuracy(), 4), "nll": rounded(t.nll(), 4), "items": t.items });
     let mut value = figures(&all);
-    value["categories"] =
-        categories.iter().map(|(name, t)| (name.clone(), figures(t))).collect();
+    value["categories"] = categories.iter().map(|(name, t)| (name.clone(), figures(t))).collect();
     arguments.format.print(&value, || {
         let line = |name: &str, t: &Tally| {
             let (accuracy, nll) = (t.accuracy(), t.nll());
@@ -81,11 +78,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-fn measure(
-    model: &Model,
-    adapter: Option<&Adapter>,
-    example: &Example,
-) -> Result<Tally, Failure> {
+fn measure(model: &Model, adapter: Option<&Adapter>, example: &Example) -> Result<Tally, Failure> {
     let sequence = example.prompt.sequence(model, &example.answer, usize::MAX)?;
     let logp = model.score(adapter, &sequence, &Stop::new())?;
     let wanted = model.tokenizer().encode(&example.answer, Special::default());

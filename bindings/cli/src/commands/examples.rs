@@ -25,7 +25,8 @@ pub fn read(path: &Path) -> Result<Vec<Example>, Failure> {
             let value: Value = serde_json::from_str(line)
                 .map_err(|error| format!("{} line {}: {error}", path.display(), i + 1))?;
             example(&value).ok_or_else(|| {
-                let need = "needs `prompt` and `completion`, or `messages` ending with the assistant";
+                let need =
+                    "needs `prompt` and `completion`, or `messages` ending with the assistant";
                 Failure::from(format!("{} line {} {need}", path.display(), i + 1))
             })
         })

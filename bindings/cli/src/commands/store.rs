@@ -93,7 +93,10 @@ pub fn adapters(arguments: &Arguments) -> Result<(), Failure> {
         for row in &rows {
             let digest = row["digest"].as_str().unwrap_or_default();
             let state = row["state"].as_str().unwrap_or_default();
-            out += &format!("{:4}  {:.12}  {state:10} {} examples\n", row["generation"], digest, row["examples"]);
+            out += &format!(
+                "{:4}  {:.12}  {state:10} {} examples\n",
+                row["generation"], digest, row["examples"]
+            );
         }
         out
     })
@@ -105,7 +108,10 @@ pub fn rollback(arguments: &Arguments) -> Result<(), Failure> {
     let in_force = learner.adapter_in_force().map(|digest| hex(&digest));
     let value = json!({ "taken_back": taken_back, "in_force": in_force });
     arguments.format.print(&value, || {
-        format!("{taken_back:.12} taken back; in force: {}", in_force.as_deref().unwrap_or("the base model"))
+        format!(
+            "{taken_back:.12} taken back; in force: {}",
+            in_force.as_deref().unwrap_or("the base model")
+        )
     })
 }
 

@@ -50,7 +50,10 @@ pub fn act(stage: &mut Stage, user: &mut SimulatedUser, seed: u64) -> Result<Har
     }
     let in_force = stage.learner().adapter_in_force();
     let rolled_back = in_force == good;
-    stage.say(&format!("within {days} day(s) the watch took it back: {} is in force", short(in_force.as_ref())));
+    stage.say(&format!(
+        "within {days} day(s) the watch took it back: {} is in force",
+        short(in_force.as_ref())
+    ));
     let rollback = json!({
         "forced": hex(&digest),
         "rolled_back": rolled_back,

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sapwood::Budget;
+use sapwood::store::hex;
 use sapwood_models::Stop;
 use serde_json::{Value, json};
 
@@ -49,12 +50,7 @@ pub fn kill_and_resume(stage: &mut Stage, arguments: &Arguments) -> Result<Value
 }
 
 fn train_and_kill(dir: &Path, arguments: &Arguments) -> Result<u32, Failure> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["demo", "--seed", &arguments.seed.to_string(), "--train-in"]).arg(dir);
-    if let Some(threads) = arguments.threads {
-        command.args(["--threads", &threads.to_string()]);
-    }
-    let mut child = command.stdout(Stdio::piped()).spawn()?;
+    let mut child = this_program(arguments, "--train-in", dir)?.stdout(Stdio::piped()).spawn()?;
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut step = 0;
     for line in lines {
@@ -71,6 +67,40 @@ fn train_and_kill(dir: &Path, arguments: &Arguments) -> Result<u32, Failure> {
         return Err("the training process ended by itself before it could be killed".into());
     }
     Ok(step)
+}
+
+/// The demo's own program, to be started again on the same store.
+fn this_program(arguments: &Arguments, flag: &str, dir: &Path) -> Result<Command, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["demo", "--seed", &arguments.seed.to_string(), flag]).arg(dir);
+    if let Some(threads) = arguments.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    Ok(command)
+}
+
+/// Closes the store and asks a new process which adapter is in force there.
+pub fn adapter_in_force_elsewhere(
+    stage: &mut Stage,
+    arguments: &Arguments,
+) -> Result<String, Failure> {
+    stage.close();
+    let output = this_program(arguments, "--look-in", stage.dir())?.output()?;
+    if !output.status.success() {
+        return Err("the store could not be opened by a new process".into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// The new process.
+pub fn print_adapter_in_force(
+    dir: &Path,
+    seed: u64,
+    threads: Option<usize>,
+) -> Result<(), Failure> {
+    let stage = Stage::open(dir, seed, threads)?;
+    println!("{}", stage.learner().adapter_in_force().as_ref().map_or_else(String::new, hex));
+    Ok(())
 }
 
 /// The child: one step a slice, each reported, until somebody kills it.

@@ -64,9 +64,8 @@ impl Exam {
         let mut rng = Rng::at(seed, &[0xe8a3]);
         let tasks = unchanged_tasks(user, &mut rng);
         let kinds = user.preferences();
-        let old = |i: usize, rng: &mut Rng| {
-            user.known_item(&tasks[i % tasks.len()], Split::Heldout, rng)
-        };
+        let old =
+            |i: usize, rng: &mut Rng| user.known_item(&tasks[i % tasks.len()], Split::Heldout, rng);
         Exam {
             new: (0..NEW).map(|_| user.new_item(Split::Heldout, &mut rng)).collect(),
             old: (0..OLD).map(|i| old(i, &mut rng)).collect(),
@@ -129,7 +128,10 @@ pub fn history(item: &Item) -> Vec<Message> {
     let turns = item.before.iter();
     turns
         .flat_map(|(asked, answered)| {
-            [Message::new(Role::User, asked.as_str()), Message::new(Role::Assistant, answered.as_str())]
+            [
+                Message::new(Role::User, asked.as_str()),
+                Message::new(Role::Assistant, answered.as_str()),
+            ]
         })
         .collect()
 }

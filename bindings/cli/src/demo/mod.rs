@@ -34,11 +34,17 @@ pub struct Arguments {
     /// Train in this folder, a step at a time, until killed
     #[arg(long, hide = true, value_name = "DIR")]
     train_in: Option<PathBuf>,
+    /// Print which adapter is in force in this folder
+    #[arg(long, hide = true, value_name = "DIR")]
+    look_in: Option<PathBuf>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(dir) = &arguments.train_in {
         return interrupt::train_until_killed(dir, arguments.seed, arguments.threads);
+    }
+    if let Some(dir) = &arguments.look_in {
+        return interrupt::print_adapter_in_force(dir, arguments.seed, arguments.threads);
     }
     let folder = Folder::new()?;
     let mut stage = Stage::open(&folder.0.join("store"), arguments.seed, arguments.threads)?;
@@ -109,10 +115,9 @@ fn perform(stage: &mut Stage, arguments: &Arguments) -> Result<Value, Failure> {
     let harm = harm::act(stage, &mut user, arguments.seed)?;
 
     stage.title("8. The process is restarted");
-    let expected = trained.adapter;
-    stage.reopen()?;
-    let in_force = stage.learner().adapter_in_force();
-    stage.say(&format!("in force: {}", stage::short(in_force.as_ref())));
+    let expected = hex(&trained.adapter);
+    let in_force = interrupt::adapter_in_force_elsewhere(stage, arguments)?;
+    stage.say(&format!("in force in a new process: {:.12}", in_force));
 
     Ok(json!({
         "seed": arguments.seed,
@@ -125,8 +130,8 @@ fn perform(stage: &mut Stage, arguments: &Arguments) -> Result<Value, Failure> {
         "resume": resume,
         "swap": trained.swap,
         "restart": {
-            "in_force": in_force.as_ref().map(hex),
-            "right_adapter": in_force == Some(expected),
+            "in_force": in_force,
+            "right_adapter": in_force == expected,
         },
         "train": {
             "tokens_per_second": rounded(stage.tokens_per_second(), 1),

@@ -64,17 +64,17 @@ pub fn options(record: bool) -> Options {
 fn config(dir: &Path, seed: u64, clock: Arc<AtomicU64>) -> Config {
     let train = TrainConfig {
         lora: LoraConfig { rank: 8, alpha: 16.0, targets: Target::ALL.to_vec() },
-        optimizer: AdamW { learning_rate: 1e-3, ..AdamW::default() },
+        optimizer: AdamW { learning_rate: 1.2e-3, ..AdamW::default() },
         schedule: Schedule::Cosine { warmup_steps: 10 },
-        steps: 200,
+        steps: 450,
         batch: 8,
     };
     Config {
         context_tokens: 768,
-        retrieval: Retrieval { examples: 3, ..Retrieval::default() },
+        retrieval: Retrieval { examples: 3, min_similarity: 0.33, ..Retrieval::default() },
         learning: Learning {
             train,
-            mix: Mix { new: 0.45, replay: 0.25, anchor: 0.3 },
+            mix: Mix { new: 0.35, replay: 0.15, anchor: 0.5 },
             // The gate needs a few dozen conversations to be sure of anything.
             split: Shares { train: 60, holdout: 20 },
             checked_items: 120,
@@ -103,7 +103,7 @@ fn anchors(seed: u64) -> Vec<Anchor> {
 }
 
 /// Prompts among the anchors.
-const ANCHORS: usize = 120;
+const ANCHORS: usize = 300;
 
 impl Stage {
     pub fn open(dir: &Path, seed: u64, threads: Option<usize>) -> Result<Stage, Failure> {
@@ -238,7 +238,8 @@ impl Stage {
             user.work(self, 1)?;
         }
         let in_force = self.learner().adapter_in_force();
-        let state = self.learner().adapters().iter().find(|g| Some(g.digest) == in_force).map(|g| g.state);
+        let state =
+            self.learner().adapters().iter().find(|g| Some(g.digest) == in_force).map(|g| g.state);
         self.say(&format!("after probation: {} is {state:?}", short(in_force.as_ref())));
         match state {
             Some(State::Active) => Ok(()),

@@ -16,9 +16,9 @@ use super::stage::{Stage, options};
 use crate::output::Failure;
 
 /// Days of work before the first training.
-pub const DAYS: u64 = 14;
+pub const DAYS: u64 = 12;
 /// Conversations a day.
-const PER_DAY: u64 = 60;
+const PER_DAY: u64 = 90;
 /// The first days are as the base model expects; then the user's own matters appear.
 const DRIFT_DAY: u64 = 1;
 
