@@ -5,9 +5,12 @@ use sapwood_kernels::{Buffer, Device, Slot};
 use crate::adapter::Adapter;
 use crate::block::{Block, Target};
 
+/// Target, rank and input width of a pair.
+type Shape = (usize, usize, usize);
+
 /// One pair of buffers per adapted linear, shared by layers whose pairs have the same shape.
 pub(crate) struct PairGrads {
-    buffers: Vec<((usize, usize, usize), (Buffer, Buffer))>,
+    buffers: Vec<(Shape, (Buffer, Buffer))>,
 }
 
 impl PairGrads {

@@ -75,7 +75,6 @@ impl Weights {
                 let mut quants = [Quant::F32; 7];
                 let tensors = arch
                     .layer_tensors()
-                    .into_iter()
                     .map(|tensor| {
                         let name = tensor.full_name(layer);
                         let target = Target::ALL.into_iter().find(|t| t.tensor() == tensor);

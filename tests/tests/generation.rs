@@ -1,5 +1,7 @@
 //! Generation on real trained models: the text that the reference implementation gives.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use sapwood_kernels::Device;

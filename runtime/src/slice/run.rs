@@ -73,8 +73,8 @@ pub(super) struct Content {
 
 impl Run {
     pub fn new(content: Content, state: TrainState) -> Run {
-        let Content { settings, started_ms, parent, seed, new, replay, anchors, lineage, examples } =
-            content;
+        let Content { settings, started_ms, parent, seed, new, replay, .. } = content;
+        let Content { anchors, lineage, examples, .. } = content;
         let mut run = Run {
             settings,
             started_ms,

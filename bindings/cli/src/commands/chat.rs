@@ -67,7 +67,10 @@ impl Session<'_> {
         let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
         match command {
             "" => Ok(()),
-            "/help" => Ok(eprintln!("{HELP}")),
+            "/help" => {
+                eprintln!("{HELP}");
+                Ok(())
+            }
             "/edit" => self.signal(Signal::Edited { text: rest.to_owned() }),
             "/good" => self.signal(Signal::Rated { rating: Rating::Up }),
             "/bad" => self.signal(Signal::Rated { rating: Rating::Down }),

@@ -50,12 +50,17 @@ impl SimulatedUser {
     }
 
     pub fn introduce(&self) {
+        let grammar = &self.grammar;
         eprintln!(
-            "{} sorts messages into {} of which the model has never heard,\nand has a will of their own about {}.",
-            self.grammar.name,
-            self.grammar.new_categories().join(", "),
-            self.grammar.preferences().join(", ")
+            "The model sorts messages into: {}.",
+            grammar.known_categories("triage").join(", ")
         );
+        eprintln!("{} needs: {}.", grammar.name, grammar.new_categories().join(", "));
+        for kind in grammar.preferences() {
+            let values = grammar.preference(kind).into_iter().flat_map(|p| p.values());
+            let wanted: Vec<String> = values.take(2).map(|value| format!("{value:?}")).collect();
+            eprintln!("   {kind}: {}", wanted.join(", "));
+        }
     }
 
     pub fn summary(&self) -> String {
