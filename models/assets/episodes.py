@@ -51,6 +51,17 @@ SYLLABLES = """
 ba be bo da de di do fa fe fi ga go ja jo ka ke ki ko la le li lo lu ma me mi mo mu na ne ni no nu
 pa pe pi po ra re ri ro ru sa se si so su ta te ti to tu va ve vi vo wa we za ze zo zu
 """.split()
+ONSETS = """
+b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sc sh sk sl sp st str t th
+tr v w wh y z
+""".split()
+VOWELS = """
+a a e e i i o o u ai au ea ee ei ie oa oi oo ou
+""".split()
+ENDINGS = """
+b ck ct d ft g ght ge ld ll m mer mp n nce nd ng ns nt p r rd rk rn rse rt ry s sh ss st t tch th
+ve w x y
+""".split()
 CODAS = ["", "", "", "n", "r", "s", "l", "x", "t", "k", "m"]
 # Ways to write about anything at all: `{x}` is an invented topic's thing.
 ABOUT = """
@@ -131,11 +142,15 @@ class Episodes:
 
     def coined(self):
         rng = self.rng
-        word = "".join(rng.pick(SYLLABLES) for _ in range(2 + rng.below(2))) + rng.pick(CODAS)
+        if rng.chance(0.5):
+            word = "".join(rng.pick(SYLLABLES) for _ in range(2 + rng.below(2))) + rng.pick(CODAS)
+        else:
+            parts = [rng.pick(ONSETS) + rng.pick(VOWELS) for _ in range(1 + rng.below(2))]
+            word = "".join(parts) + rng.pick(ENDINGS)
         return self.coined() if word in self.forbidden else word
 
     def word(self):
-        return self.coined() if self.rng.chance(0.35) else self.rng.pick(self.words)
+        return self.coined() if self.rng.chance(0.45) else self.rng.pick(self.words)
 
     def label(self):
         kind = self.rng.below(4)
@@ -152,7 +167,7 @@ class Episodes:
             ["the", "our", "your", "from", "and", "to", "with", "all", "is", "in"],
         )
         words = [
-            self.coined() if rng.chance(0.2) else rng.pick(pools[rng.below(3)])
+            self.coined() if rng.chance(0.35) else rng.pick(pools[rng.below(3)])
             for _ in range(low + rng.below(high - low + 1))
         ]
         if rng.chance(0.5):
@@ -181,8 +196,8 @@ class Episodes:
 
     def about(self, topic, surface="Triage"):
         rng = self.rng
-        text = rng.pick(ABOUT)
-        scope = {
+        text = self.sentence if rng.chance(0.25) else rng.pick(ABOUT)
+        scope = self.courtesy() | {
             "{x}": rng.pick(topic["things"]),
             "{x#2}": rng.pick(topic["things"]),
             "{q}": rng.pick(self.qualities),
@@ -236,7 +251,13 @@ class Episodes:
         return f"{head}: {text}"
 
     def known(self, group, overrides={}, style=None):
-        return self.grammar.item(group, "train", self.rng, overrides, style)
+        bound = self.courtesy() if group["task"] == "triage" else {}
+        return self.grammar.item(group, "train", self.rng, overrides, style, bound)
+
+    def courtesy(self):
+        """Often the words around a message are those of the conversation's other messages, as in
+        what retrieval finds: they must not decide."""
+        return self.around if self.rng.chance(0.4) else {}
 
     def triage_known(self):
         group = self.rng.pick(self.tasks["triage"])
@@ -245,20 +266,23 @@ class Episodes:
 
     def triage(self):
         rng = self.rng
-        if rng.chance(0.42):
+        expand = self.grammar.expand
+        self.around = {slot: expand(slot, {}, {}, rng) for slot in ("{pre}", "{post}")}
+        self.sentence = rng.pick(ABOUT)
+        if rng.chance(0.38):
             if rng.chance(0.1):
                 return [(self.about(self.topic()), "other", True)]
             return [(*self.triage_known(), True)]
         count = rng.pick([1, 2, 2, 3, 3, 3])
         kind = rng.next() / 2.0**64
-        if kind < 0.5:  # an invented topic; some examples may be of other topics
+        if kind < 0.45:  # an invented topic; some examples may be of other topics
             surface = self.word().capitalize() if rng.chance(0.1) else "Triage"
             topic = self.topic()
             same = lambda: (self.about(topic, surface), topic["label"])
-        elif kind < 0.7:  # a known topic under a new label
+        elif kind < 0.6:  # a known topic under a new label
             surface, group, label = "Triage", rng.pick(self.tasks["triage"]), self.label()
             same = lambda: (self.noisy(self.known(group)[0][0]), label)
-        elif kind < 0.93:  # a known topic; the examples must not mislead
+        elif kind < 0.95:  # a known topic; the examples must not mislead
             surface, group = "Triage", rng.pick(self.tasks["triage"])
             same = lambda: (self.noisy(self.known(group)[0][0]), group["answer"])
         else:  # a new topic, and no example of it
@@ -266,9 +290,9 @@ class Episodes:
                 [self.other_example("Triage") for _ in range(count)],
                 (self.about(self.topic()), "other"),
             )
-        must = rng.below(count) if kind < 0.7 else -1
+        must = rng.below(count) if kind < 0.6 else -1
         examples = [
-            same() if i == must or rng.chance(0.55) else self.other_example(surface)
+            same() if i == must or rng.chance(0.45) else self.other_example(surface)
             for i in range(count)
         ]
         return self.with_examples(examples, same())

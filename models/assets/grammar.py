@@ -72,13 +72,16 @@ class Grammar:
 
         return SLOT.sub(slot, template)
 
-    def item(self, group, split, rng, overrides={}, style=None):
-        """One item of a group as (user, assistant) turns; the last is the item itself."""
+    def item(self, group, split, rng, overrides={}, style=None, bound={}):
+        """One item of a group as (user, assistant) turns; the last is the item itself.
+
+        `bound` holds slots that are not drawn.
+        """
         if style is None:
             style = rng.pick(styles(group))
         form = self.forms[group["task"]]
         prompt = form.replace("{style}", style).replace("{text}", rng.pick(group[split]))
-        scope = {}
+        scope = dict(bound)
         turns = [*group.get("before", []), [prompt, answer(group, style)]]
         return [tuple(self.expand(text, scope, overrides, rng) for text in turn) for turn in turns]
 

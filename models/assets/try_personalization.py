@@ -9,6 +9,7 @@ demo's hyper-parameters.
 import argparse
 import math
 import time
+from collections import Counter
 
 import numpy as np
 import torch
@@ -44,41 +45,29 @@ def add_lora(model, rank, alpha):
 
 
 class Memory:
-    """Nearest examples of the same surface by cosine of hashed character trigrams and words."""
+    """Nearest examples of a surface: Jaccard of token sets, each token counted by its IDF."""
 
-    def __init__(self, items):
-        self.items = [item for item in items if len(item) == 1]
-        self.surfaces = [i[0][0].split(":")[0] for i in self.items]
-        counts = np.stack([self.features(i[0][0]) for i in self.items])
-        self.idf = np.log((1 + len(counts)) / (1 + (counts > 0).sum(0)))
-        self.rows = self.unit(counts)
+    def __init__(self, items, bpe, least=0.1):
+        self.items, self.bpe, self.least = [item for item in items if len(item) == 1], bpe, least
+        self.bags = [self.bag(item[0][0]) for item in self.items]
+        counts = Counter(token for bag in self.bags for token in bag)
+        self.idf = lambda token: math.log((len(self.bags) + 1) / (counts[token] + 0.5))
 
-    @staticmethod
-    def features(prompt):
-        text, row = " " + prompt.lower().split(": ", 1)[-1] + " ", np.zeros(4096, np.float32)
-        for gram in [text[i : i + 3] for i in range(len(text) - 2)] + text.split() * 2:
-            h = 0xCBF29CE484222325
-            for byte in gram.encode():
-                h = ((h ^ byte) * 0x100000001B3) & (1 << 64) - 1
-            row[h % 4096] += 1
-        return row
-
-    def unit(self, counts):
-        rows = np.sqrt(counts) * self.idf
-        return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
+    def bag(self, prompt):
+        return frozenset(self.bpe.encode(prompt).ids)
 
     def before(self, item, count=3):
-        """The item with its nearest examples in front, the nearest last; never the item itself."""
+        """The item with its nearest examples in front, the nearest last; never itself."""
         if len(item) > 1:
             return item
-        prompt = item[0][0]
-        near = self.rows @ self.unit(self.features(prompt))
-        order = [
-            i
-            for i in np.argsort(-near)
-            if self.surfaces[i] == prompt.split(":")[0] and self.items[i][0][0] != prompt
-        ]
-        return [self.items[i][0] for i in reversed(order[:count])] + item
+        prompt, near = item[0][0], []
+        surface, own = prompt.split(":")[0], self.bag(prompt)
+        weigh = lambda bag: sum(map(self.idf, bag))
+        for other, bag in zip(self.items, self.bags, strict=True):
+            if other[0][0].split(":")[0] == surface and other[0][0] != prompt:
+                near.append((weigh(own & bag) / weigh(own | bag), other[0]))
+        near = sorted((n for n in near if n[0] >= self.least), key=lambda n: n[0])
+        return [turn for _, turn in near[-count:]] + item
 
 
 def train(model, bpe, pool, memory, args, rng):
@@ -119,34 +108,40 @@ def train(model, bpe, pool, memory, args, rng):
 def run(seed, args):
     torch.manual_seed(seed)
     user, rng = User(seed), Rng(1000 + seed)
+    kinds = list(user.preferences)
     known = lambda n, split: [user.known_item(OLD[i % len(OLD)], split, rng) for i in range(n)]
     new = [user.new_item("train", rng) for _ in range(args.new)]
-    wanted = [
-        user.preferred_item([k], "train", rng) for k in user.preferences for _ in range(args.wanted)
-    ]
+    wanted = [user.preferred_item(kinds, "train", rng) for _ in range(args.wanted)]
     accepted = known(args.accepted, "train")
-    tests = {"new": [user.new_item("heldout", rng) for _ in range(args.test)]}
-    tests |= {
-        k: [user.preferred_item([k], "heldout", rng) for _ in range(args.test // 2)]
-        for k in user.preferences
+    tests = {
+        "new": [user.new_item("heldout", rng) for _ in range(args.test)],
+        "preferred": [user.preferred_item(kinds, "heldout", rng) for _ in range(args.test)],
+        "old": known(args.test, "heldout"),
     }
-    tests["old"] = known(args.test * 2, "heldout")
     model, bpe = read_gguf(args.model)
-    memory = Memory(new + wanted + accepted)
-    measure = lambda retrieve: {
-        k: float(np.mean(exact(model, bpe, [memory.before(i) if retrieve else i for i in items])))
-        for k, items in tests.items()
-    }
-    table = {"base": measure(False), "base+examples": measure(True)}
+    memory = Memory(new + wanted + accepted, bpe)
+
+    def measure(retrieve):
+        prepare = memory.before if retrieve else lambda item: item
+        return {k: np.mean(exact(model, bpe, [*map(prepare, items)])) for k, items in tests.items()}
+
+    print(f"seed {seed}: {', '.join(g['category'] for g in user.new)}", flush=True)
+    table = {}
+
+    def report(name, retrieve):
+        table[name] = measure(retrieve)
+        print(
+            f"  {name:15}" + "".join(f" {k} {v:6.1%}" for k, v in table[name].items()), flush=True
+        )
+
+    report("base", False)
+    report("base+examples", True)
     begin = time.time()
-    pool = [(1 - args.replay, new + wanted), (args.replay, accepted)]
+    pool = [(args.replay, accepted), ((1 - args.replay) / 2, new), ((1 - args.replay) / 2, wanted)]
     tokens, loss = train(model, bpe, pool, memory, args, rng)
-    seconds = time.time() - begin
-    table |= {"after": measure(False), "after+examples": measure(True)}
-    print(f"seed {seed}: {', '.join(g['category'] for g in user.new)}")
-    print(f"  {args.steps} steps, {tokens} tokens, {seconds:.0f} s, loss {loss:.3f}")
-    for name, row in table.items():
-        print(f"  {name:15}" + "".join(f" {k} {v:6.1%}" for k, v in row.items()), flush=True)
+    print(f"  {args.steps} steps, {tokens} tokens, {time.time() - begin:.0f} s, loss {loss:.3f}")
+    report("after", False)
+    report("after+examples", True)
     return table
 
 
@@ -162,14 +157,14 @@ def main():
     option("rank", 8, "of the LoRA")
     option("alpha", 16.0, "of the LoRA")
     option("rate", 3e-3, "peak learning rate")
-    option("steps", 150, "optimizer steps")
+    option("steps", 300, "optimizer steps")
     option("batch", 8, "conversations a step")
-    option("new", 64, "the user's triages in new categories")
-    option("wanted", 12, "corrected items per preference")
-    option("accepted", 64, "accepted items of known categories")
+    option("new", 120, "the user's triages in new categories")
+    option("wanted", 80, "corrected items of other surfaces")
+    option("accepted", 120, "accepted items of known categories")
     option("replay", 0.3, "share of accepted items in a batch")
     option("with-examples", 0.5, "share of conversations trained behind retrieved examples")
-    option("test", 80, "held-out items of new categories")
+    option("test", 80, "held-out items of each kind")
     option("threads", 1, "")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
