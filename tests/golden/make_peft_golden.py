@@ -37,7 +37,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-VOCAB = 259  # <unk> <s> </s> and the 256 byte tokens
+VOCAB = 260  # <unk> <s> </s>, the 256 byte tokens and the space
 STEPS, BATCH, RANK, ALPHA = 10, 2, 4, 8.0
 OPTIMIZER = {
     "learning_rate": 5e-3,
@@ -196,11 +196,11 @@ class Base:
             w.add_value_length(c["head_dim"])
         if self.arch == "gemma3":
             w.add_sliding_window(WINDOW)
-        tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+        tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + ["\u2581"]
         w.add_tokenizer_model("llama")
         w.add_token_list(tokens)
         w.add_token_scores([0.0] * VOCAB)
-        w.add_token_types([2, 3, 3] + [6] * 256)
+        w.add_token_types([2, 3, 3] + [6] * 256 + [1])
         w.add_bos_token_id(1)
         w.add_eos_token_id(2)
         w.add_unk_token_id(0)

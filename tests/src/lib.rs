@@ -1,1 +1,33 @@
-//! Tests that need more than one crate.
+//! What tests that need more than one crate share.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A file of the golden training runs, which lie in the checkout.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/peft").join(name)
+}
+
+/// The `sapwood` command: the one that `SAPWOOD_BIN` names, else built as these tests were.
+///
+/// # Panics
+/// If it does not build.
+pub fn sapwood() -> Command {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(BINARY.get_or_init(|| match std::env::var_os("SAPWOOD_BIN") {
+        Some(path) => path.into(),
+        None => build(),
+    }))
+}
+
+/// Builds the command and asks cargo where it is.
+fn build() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "-p", "sapwood-cli", "--message-format=json"]);
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let path = messages.rsplit_once("\"executable\":\"").and_then(|(_, end)| end.split_once('"'));
+    PathBuf::from(path.expect("cargo names the executable").0)
+}

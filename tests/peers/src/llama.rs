@@ -205,13 +205,15 @@ impl Llama {
         let vocab = self.vocab_size() as u32;
         let id = |i: usize| (i as u32).wrapping_mul(2_654_435_761) % vocab;
         let ids: Vec<u32> = (0..prompt).map(id).collect();
-        let mut session = self.default_session(prompt.max(decode))?;
-        session.feed(&ids[..prompt.min(8)])?;
+        let mut session = self.default_session(prompt.max(decode).max(1))?;
+        session.feed(&[0])?;
         let mut best = Speed { prefill: 0.0, decode: 0.0 };
         for _ in 0..repeats {
             session.clear();
             let start = Instant::now();
-            session.feed(&ids)?;
+            if prompt > 0 {
+                session.feed(&ids)?;
+            }
             best.prefill = best.prefill.max(prompt as f64 / start.elapsed().as_secs_f64());
             session.clear();
             let start = Instant::now();

@@ -1,0 +1,158 @@
+//! The `sapwood` command as scripts use it: one JSON object on stdout, an exit status that tells
+//! the truth, errors that say what to do.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use sapwood_tests::{golden, sapwood};
+use serde_json::Value;
+
+fn run(arguments: &[&str]) -> Output {
+    sapwood().args(arguments).output().unwrap()
+}
+
+/// The JSON object of a command that must succeed.
+fn json(arguments: &[&str]) -> Value {
+    let output = run(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The message of a command that must fail, with nothing on stdout.
+fn failure(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    assert_eq!(output.stdout, b"", "{arguments:?} printed a result");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+    message
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A small model of the golden files, which every machine has.
+fn small_model() -> PathBuf {
+    golden("llama.gguf")
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn tokenize_prints_ids_without_special_tokens_unless_asked() {
+    let model = small_model();
+    let ids = |more: &[&str]| {
+        let arguments = [&["tokenize", "-m", text(&model), "-p", "Hi", "--json"], more].concat();
+        numbers(&json(&arguments)["ids"])
+    };
+    // The vocabulary is <unk> <s> </s>, the bytes, the space; one goes before the first word.
+    let word = [259.0, f64::from(b'H') + 3.0, f64::from(b'i') + 3.0];
+    assert_eq!(ids(&[]), word);
+    assert_eq!(ids(&["--special"]), [&[1.0], &word[..]].concat());
+}
+
+#[test]
+fn inspect_counts_what_is_in_the_file() {
+    let model = small_model();
+    let value = json(&["inspect", text(&model), "--json"]);
+    assert_eq!(value["arch"], "llama");
+    let parameters = 260 * 64 + 64 + 2 * (2 * 64 + 2 * 64 * 64 + 2 * 32 * 64 + 3 * 72 * 64);
+    assert_eq!(value["parameters"], parameters);
+    assert_eq!(value["bytes"], 4 * parameters);
+}
+
+#[test]
+fn perplexity_is_that_of_llama_cpp() {
+    let model = small_model();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text.txt");
+    let sentence = "The small model has never seen this sentence. ";
+    std::fs::write(&file, sentence.repeat(12)).unwrap();
+    let value = json(&["perplexity", "-m", text(&model), "-f", text(&file), "-c", "64", "--json"]);
+    // `llama-oracle perplexity` of tests/peers on the same text.
+    let want = 2803.455;
+    let got = value["perplexity"].as_f64().unwrap();
+    assert!((got / want - 1.0).abs() < 1e-3, "{got}, llama.cpp {want}");
+    assert_eq!(value["tokens"], 248);
+}
+
+#[test]
+fn the_same_seed_draws_the_same_text() {
+    let draw = |seed: &str| {
+        let how = ["--temp", "1", "--seed", seed, "-n", "24", "--json"];
+        json(&[&["generate", "-p", "Dear customer,"], &how[..]].concat())["ids"].clone()
+    };
+    assert_eq!(draw("1"), draw("1"));
+    assert_ne!(draw("1"), draw("2"));
+}
+
+#[test]
+fn an_adapter_is_trained_evaluated_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, lora) = (folder.path().join("data.jsonl"), folder.path().join("lora.gguf"));
+    let lines = [
+        r#"{"prompt":"Which colour is the heartwood?","completion":"dark"}"#,
+        r#"{"prompt":"Which colour is the sapwood?","completion":"light"}"#,
+        r#"{"prompt":"Where does a tree grow?","completion":"in the sapwood"}"#,
+    ];
+    std::fs::write(&data, lines.join("\n")).unwrap();
+    let (data, lora) = (text(&data), text(&lora));
+    let eval = |more: &[&str]| json(&[&["eval", "--data", data, "--json"], more].concat());
+    let before = eval(&[]);
+    let rate = ["--iters", "30", "--learning-rate", "0.005", "--json"];
+    let trained = json(&[&["train", "--data", data, "--lora", lora], &rate[..]].concat());
+    let losses = numbers(&trained["losses"]);
+    assert_eq!(losses.len(), 30);
+    assert!(losses[29] < 0.5 * losses[0], "{losses:?}");
+    let after = eval(&["--lora", lora]);
+    let nll = |value: &Value| value["nll"].as_f64().unwrap();
+    assert!(nll(&after) < 0.5 * nll(&before), "{before} {after}");
+    assert_eq!(after["accuracy"], 1.0, "{after}");
+    let ask = ["generate", "--chat", "-p", "Which colour is the sapwood?", "-n", "8", "--json"];
+    let base = json(&ask);
+    let adapted = json(&[&ask[..], &["--lora", lora]].concat());
+    assert_eq!(adapted["text"].as_str().unwrap().trim(), "light");
+    assert!(base["adapter"].is_null() && adapted["adapter"].is_string());
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, lora) = (folder.path().join("data.jsonl"), folder.path().join("lora.gguf"));
+    std::fs::write(&data, r#"{"prompt":"a","completion":"b"}"#).unwrap();
+    json(&["train", "--data", text(&data), "--lora", text(&lora), "--iters", "1", "--json"]);
+    for model in ["llama.gguf", "qwen2.gguf"] {
+        let model = golden(model);
+        failure(&["generate", "-m", text(&model), "-p", "x", "--lora", text(&lora)]);
+    }
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let whole = std::fs::read(small_model()).unwrap();
+    std::fs::write(at("truncated.gguf"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(at("text.gguf"), "this is a text and not a model").unwrap();
+    let broken = ["missing.gguf", "truncated.gguf", "text.gguf"].map(at);
+    let mut messages: Vec<String> = Vec::new();
+    for model in &broken {
+        messages.push(failure(&["generate", "-m", text(model), "-p", "secret words"]));
+        messages.push(failure(&["inspect", text(model)]));
+    }
+    let model = small_model();
+    let lora = text(&model);
+    messages.push(failure(&["generate", "-p", "secret words", "--lora", lora]));
+    for message in &messages {
+        assert!(message.starts_with("sapwood: ") && message.len() > 30, "{message}");
+        assert!(!message.contains("secret"), "user text in an error: {message}");
+    }
+    // Usage errors have a status of their own.
+    assert_eq!(run(&["generate", "--no-such-option"]).status.code(), Some(2));
+}
