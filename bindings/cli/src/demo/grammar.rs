@@ -28,6 +28,9 @@ pub enum Split {
     Train,
     /// Phrasings that nothing is ever trained on.
     Heldout,
+    /// Phrasings of known tasks that an app's developer would come up with: neither in the model's
+    /// training text nor measured.
+    Anchor,
 }
 
 /// One piece of work: turns before it, the prompt, and the one right answer.
@@ -71,6 +74,16 @@ impl Group {
             answers,
             train: strings(&value["train"]),
             heldout: strings(&value["heldout"]),
+        }
+    }
+
+    /// What the model was not trained on is shared out between measuring and anchors, by turns.
+    fn phrasings(&self, split: Split) -> Vec<&String> {
+        let by_turns = |first: usize| self.heldout.iter().skip(first).step_by(2).collect();
+        match split {
+            Split::Train => self.train.iter().collect(),
+            Split::Heldout => by_turns(0),
+            Split::Anchor => by_turns(1),
         }
     }
 
@@ -187,12 +200,9 @@ impl User {
         overrides: &Strings,
         rng: &mut Rng,
     ) -> Item {
-        let phrasings = match split {
-            Split::Train => &group.train,
-            Split::Heldout => &group.heldout,
-        };
+        let phrasings = group.phrasings(split);
         let form = self.forms[&group.task].replace("{style}", style);
-        let prompt = form.replace("{text}", pick::<String>(phrasings, rng));
+        let prompt = form.replace("{text}", pick(&phrasings, rng).as_str());
         let mut scope = Strings::new();
         let mut expand = |template: &str| self.expand(template, &mut scope, overrides, rng);
         Item {
