@@ -103,6 +103,9 @@ pub struct Config {
     pub learning: Learning,
     /// Names the random streams of ids, initial weights and batches.
     pub seed: u64,
+    /// Draws ids from `seed` and the clock instead of the system's randomness, so that a whole
+    /// history can be played again. For demonstrations and tests: ids are then no secret.
+    pub reproducible: bool,
     /// The host's clock.
     pub clock: Clock,
 }
@@ -117,6 +120,7 @@ impl Config {
             retrieval: Retrieval::default(),
             learning: Learning::default(),
             seed: 0,
+            reproducible: false,
             clock: Arc::new(system_ms),
         }
     }

@@ -1,6 +1,7 @@
 //! What conversations and training share: the model, the adapter in force, and what is kept.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use sapwood_models::{Adapter, AdapterFile, Message, Model, Role, Special};
@@ -16,6 +17,7 @@ use crate::learn::watch::{Action, Event, Watch};
 use crate::ledger::Ledger;
 use crate::memory::{Entry, Memory, Query};
 use crate::prompt::Shot;
+use crate::rng::Rng;
 use crate::seal::{Seal, random};
 use crate::signal::Signal;
 use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, Trial};
@@ -37,6 +39,8 @@ pub(crate) struct Shared {
     kept: Mutex<Kept>,
     /// Held by the slice that is training: slices take turns.
     pub training: Mutex<()>,
+    /// Ids drawn, where they are reproducible.
+    ids: AtomicU64,
 }
 
 /// What is on disk, and views of it in memory.
@@ -87,6 +91,7 @@ impl Shared {
             force: InForce::new(set),
             kept: Mutex::new(kept),
             training: Mutex::default(),
+            ids: AtomicU64::new(0),
         })
     }
 
@@ -95,6 +100,11 @@ impl Shared {
     }
 
     pub fn new_id(&self) -> Result<u128, LearnerError> {
+        if self.config.reproducible {
+            let count = self.ids.fetch_add(1, Ordering::Relaxed);
+            let mut rng = Rng::at(self.config.seed, &[self.now_ms(), count]);
+            return Ok(u128::from(rng.bits()) << 64 | u128::from(rng.bits()));
+        }
         Ok(u128::from_le_bytes(random()?))
     }
 

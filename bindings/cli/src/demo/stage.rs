@@ -83,6 +83,7 @@ fn config(dir: &Path, seed: u64, clock: Arc<AtomicU64>) -> Config {
             ..Learning::default()
         },
         seed,
+        reproducible: true,
         clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         // The folder is temporary, and so is what the key protects.
         ..Config::new(dir, [7; 32])
