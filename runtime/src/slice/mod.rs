@@ -24,7 +24,7 @@ use crate::learner::Learner;
 use crate::memory::Memory;
 use crate::prompt::{Prompt, Shot};
 use crate::shared::{Kept, Shared};
-use crate::store::{Change, Digest, Meta, Metric, Reason, Store};
+use crate::store::{Change, Digest, Meta, Metric, Reason, Store, digest_of};
 use evaluate::{Arm, Evaluation};
 use run::{Content, Lesson, Run};
 
@@ -356,12 +356,24 @@ impl Slice<'_> {
                 .into_iter()
                 .collect(),
         };
+        if self.is_judged(&digest_of(&bytes)) {
+            // Killed between the verdict and this: what is left of the run is done.
+            shared.kept().store.clear_checkpoint()?;
+            return Ok(None);
+        }
         let digest = shared.stage(&bytes, Some(meta))?;
         let outcome = self.judge_staged(&digest, &run.lineage, run.started_ms)?;
         if outcome.is_some() {
             shared.kept().store.clear_checkpoint()?;
         }
         Ok(outcome)
+    }
+
+    /// Whether an adapter was turned down or put in force before.
+    fn is_judged(&self, digest: &Digest) -> bool {
+        let kept = self.shared.kept();
+        let in_use = [kept.store.candidate(), kept.store.active()];
+        kept.store.is_refused(digest) || in_use.iter().flatten().any(|g| g.digest == *digest)
     }
 
     /// Measures a staged adapter against the one in force on held-out conversations up to

@@ -137,7 +137,7 @@ fn swaps_never_mix_two_adapters_in_one_reply() {
 
 #[test]
 #[ignore = "takes minutes: the crash part of tests/run"]
-fn crash_a_thousand_swaps_never_mix_two_adapters_in_one_reply() {
+fn soak_a_thousand_swaps_never_mix_two_adapters_in_one_reply() {
     swap_under_replies(1000);
 }
 

@@ -95,7 +95,7 @@ fn anchors(seed: u64) -> Vec<Anchor> {
     let (user, mut rng) = (User::draw(seed), Rng::at(seed, &[0xa2c]));
     let tasks = unchanged_tasks(&user, &mut rng);
     let anchor = |i: usize| {
-        let split = if i % 2 == 0 { Split::Anchor } else { Split::Train };
+        let split = if i.is_multiple_of(2) { Split::Anchor } else { Split::Train };
         let item = user.known_item(&tasks[i / 2 % tasks.len()], split, &mut rng);
         let mut turns = history(&item);
         turns.push(Message::new(Role::User, item.prompt));
