@@ -136,7 +136,7 @@ fn swaps_never_mix_two_adapters_in_one_reply() {
 }
 
 #[test]
-#[ignore = "takes minutes: the crash part of tests/run"]
+#[ignore = "minutes: run it by name"]
 fn soak_a_thousand_swaps_never_mix_two_adapters_in_one_reply() {
     swap_under_replies(1000);
 }
