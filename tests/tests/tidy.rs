@@ -21,11 +21,14 @@ const UNSAFE: [&str; 7] = [
 ];
 
 /// A crate's folder and the crates of ours that it may use: everything points one way.
-const DIRECTION: [(&str, &[&str]); 5] = [
+const DIRECTION: [(&str, &[&str]); 7] = [
     ("kernels", &[]),
     ("models", &["sapwood-kernels"]),
     ("runtime", &["sapwood-kernels", "sapwood-models"]),
     ("bindings/cli", &["sapwood-kernels", "sapwood-models", "sapwood"]),
+    // The runtime goes by `runtime` there, because the library itself is called sapwood.
+    ("bindings/ffi", &["sapwood-kernels", "sapwood-models"]),
+    ("bindings/bindgen", &[]),
     ("tests", &["sapwood-kernels", "sapwood-models", "sapwood"]),
 ];
 

@@ -1,0 +1,79 @@
+//! How the device is, and how to stop what runs on it.
+
+use std::sync::Arc;
+
+use sapwood_models::Stop;
+
+/// How hot the device is, in the platforms' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum Thermal {
+    /// Cool.
+    Nominal,
+    /// Warm; nothing is throttled yet.
+    Fair,
+    /// Hot: the system slows down.
+    Serious,
+    /// Too hot.
+    Critical,
+}
+
+impl From<Thermal> for runtime::Thermal {
+    fn from(thermal: Thermal) -> runtime::Thermal {
+        match thermal {
+            Thermal::Nominal => runtime::Thermal::Nominal,
+            Thermal::Fair => runtime::Thermal::Fair,
+            Thermal::Serious => runtime::Thermal::Serious,
+            Thermal::Critical => runtime::Thermal::Critical,
+        }
+    }
+}
+
+/// The device as the app sees it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Record)]
+pub struct DeviceState {
+    /// On external power.
+    pub charging: bool,
+    /// Nobody is using the device.
+    pub idle: bool,
+    /// The user asked the system to save power.
+    #[uniffi(default = false)]
+    pub low_power_mode: bool,
+    /// How hot it is.
+    pub thermal: Thermal,
+}
+
+impl From<DeviceState> for runtime::DeviceState {
+    fn from(state: DeviceState) -> runtime::DeviceState {
+        runtime::DeviceState {
+            charging: state.charging,
+            idle: state.idle,
+            low_power_mode: state.low_power_mode,
+            thermal: state.thermal.into(),
+        }
+    }
+}
+
+/// Asks a slice to end early. It obeys within half a second and loses nothing.
+#[derive(Debug, uniffi::Object)]
+pub struct StopToken {
+    pub(crate) stop: Stop,
+}
+
+#[uniffi::export]
+impl StopToken {
+    /// A request that nobody has made yet.
+    #[uniffi::constructor]
+    pub fn new() -> Arc<StopToken> {
+        Arc::new(StopToken { stop: Stop::new() })
+    }
+
+    /// Asks for the stop. Can't be taken back: the next slice takes a new token.
+    pub fn request(&self) {
+        self.stop.request();
+    }
+
+    /// Whether somebody asked.
+    pub fn is_requested(&self) -> bool {
+        self.stop.is_requested()
+    }
+}

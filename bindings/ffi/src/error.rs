@@ -1,0 +1,172 @@
+//! What an app can be told, by what it can do about it.
+
+use runtime::journal::JournalError;
+use runtime::sample::SampleError;
+use runtime::store::StoreError;
+use sapwood_models::ModelError;
+
+/// Why a call failed. Each variant asks for something else of the app. The text says what happened
+/// and what to do, in English for developers, and never holds the user's text: it may be logged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, uniffi::Error)]
+#[uniffi::export(Display)]
+pub enum LearnerError {
+    /// The call was made with a value that it does not take: correct the app.
+    #[error("{detail}")]
+    Invalid {
+        /// Which value, and what it must be.
+        detail: String,
+    },
+    /// Prompt and reply don't fit the context: shorten them, or open with more `context_tokens`.
+    #[error("{needed} tokens don't fit the context of {capacity}")]
+    TooLong {
+        /// Tokens that were needed.
+        needed: u64,
+        /// Tokens that fit.
+        capacity: u64,
+    },
+    /// No reply or adapter has this id any more, or there is nothing to go back to.
+    #[error("{detail}")]
+    NotFound {
+        /// What was looked for.
+        detail: String,
+    },
+    /// Something else is under way: wait for it, cancel it, or try again.
+    #[error("{detail}")]
+    Busy {
+        /// What.
+        detail: String,
+    },
+    /// The model file can't be used: fetch it again, or another one.
+    #[error("{detail}")]
+    Model {
+        /// Why not.
+        detail: String,
+    },
+    /// The adapter can't be used: the model stays as it is.
+    #[error("{detail}")]
+    Adapter {
+        /// Why not.
+        detail: String,
+    },
+    /// The store was sealed with another key, or is damaged throughout. Nothing was changed. With
+    /// the right key lost, delete the folder.
+    #[error("{detail}")]
+    Key {
+        /// What was found.
+        detail: String,
+    },
+    /// The disk is full or failing, the folder can't be used, or a later version wrote it.
+    #[error("{detail}")]
+    Storage {
+        /// What was tried.
+        detail: String,
+    },
+    /// A bug of this library. Drop the learner and open it again: nothing kept is lost.
+    #[error("a bug stopped this learner: open it again, and report what led to it")]
+    Fault,
+}
+
+#[uniffi::export]
+impl LearnerError {
+    /// A number that stays the same in all versions and languages: the status of the C interface.
+    pub fn code(&self) -> u32 {
+        match self {
+            LearnerError::Invalid { .. } => 1,
+            LearnerError::TooLong { .. } => 2,
+            LearnerError::NotFound { .. } => 3,
+            LearnerError::Busy { .. } => 4,
+            LearnerError::Model { .. } => 5,
+            LearnerError::Adapter { .. } => 6,
+            LearnerError::Key { .. } => 7,
+            LearnerError::Storage { .. } => 8,
+            LearnerError::Fault => 9,
+        }
+    }
+}
+
+impl LearnerError {
+    pub(crate) fn invalid(detail: impl Into<String>) -> LearnerError {
+        LearnerError::Invalid { detail: detail.into() }
+    }
+}
+
+impl From<ModelError> for LearnerError {
+    fn from(error: ModelError) -> LearnerError {
+        let detail = error.to_string();
+        match error {
+            ModelError::Map(_)
+            | ModelError::Gguf(_)
+            | ModelError::Arch(_)
+            | ModelError::Tokenizer(_)
+            | ModelError::NoTemplate => LearnerError::Model { detail },
+            ModelError::ContextFull { needed, capacity } => {
+                LearnerError::TooLong { needed: needed as u64, capacity: capacity as u64 }
+            }
+            ModelError::NoTokens | ModelError::UnknownToken { .. } => {
+                LearnerError::Invalid { detail }
+            }
+            ModelError::Stopped => LearnerError::Busy { detail },
+            ModelError::StaleCache => LearnerError::Fault,
+        }
+    }
+}
+
+impl From<StoreError> for LearnerError {
+    fn from(error: StoreError) -> LearnerError {
+        let detail = error.to_string();
+        match error {
+            StoreError::Unreadable => LearnerError::Key { detail },
+            StoreError::Busy | StoreError::ChangedElsewhere | StoreError::CandidateExists => {
+                LearnerError::Busy { detail }
+            }
+            StoreError::Unknown { .. }
+            | StoreError::NothingToRollBack
+            | StoreError::NoCandidate
+            | StoreError::NoTrial
+            | StoreError::NotHealthy { .. } => LearnerError::NotFound { detail },
+            StoreError::Refused { .. }
+            | StoreError::WrongState { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::TooManyMetrics { .. } => LearnerError::Adapter { detail },
+            StoreError::Disk(_)
+            | StoreError::Seal(_)
+            | StoreError::NoLocks
+            | StoreError::NewerVersion { .. }
+            | StoreError::ManifestFull { .. } => LearnerError::Storage { detail },
+        }
+    }
+}
+
+impl From<JournalError> for LearnerError {
+    fn from(error: JournalError) -> LearnerError {
+        let detail = error.to_string();
+        match error {
+            JournalError::RecordTooLarge { .. } => LearnerError::Invalid { detail },
+            JournalError::Disk(_) | JournalError::Seal(_) => LearnerError::Storage { detail },
+        }
+    }
+}
+
+impl From<runtime::LearnerError> for LearnerError {
+    fn from(error: runtime::LearnerError) -> LearnerError {
+        use runtime::LearnerError as Error;
+        let detail = error.to_string();
+        match error {
+            Error::Model(error) => error.into(),
+            Error::Store(error) => error.into(),
+            Error::Journal(error) => error.into(),
+            Error::Template(_) => LearnerError::Model { detail },
+            Error::Adapter(_) | Error::AdapterNotFinite | Error::AdapterChangesNothing => {
+                LearnerError::Adapter { detail }
+            }
+            Error::Sample(SampleError::Setting { .. }) => LearnerError::Invalid { detail },
+            Error::Sample(SampleError::NonFinite { .. }) => LearnerError::Adapter { detail },
+            Error::Sample(SampleError::Empty) => LearnerError::Model { detail },
+            Error::Folder { .. } | Error::Seal(_) => LearnerError::Storage { detail },
+            Error::UnknownReply { .. } | Error::NothingToRegenerate => {
+                LearnerError::NotFound { detail }
+            }
+            Error::Busy => LearnerError::Busy { detail },
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a training slice came to.
+
+use std::time::Duration;
+
+use runtime::learn::trigger;
+
+use crate::id;
+
+/// Something that speaks against training now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum Hold {
+    /// Nothing fails more often than usual.
+    NoNeed,
+    /// Too little to learn from.
+    FewExamples,
+    /// The examples come from too few conversations.
+    FewConversations,
+    /// It trained a short while ago.
+    Cooldown,
+    /// The device is not plugged in, idle and cool.
+    Device,
+}
+
+impl From<&trigger::Hold> for Hold {
+    fn from(hold: &trigger::Hold) -> Hold {
+        match hold {
+            trigger::Hold::NoNeed => Hold::NoNeed,
+            trigger::Hold::FewExamples { .. } => Hold::FewExamples,
+            trigger::Hold::FewSessions { .. } => Hold::FewConversations,
+            trigger::Hold::Cooldown { .. } => Hold::Cooldown,
+            trigger::Hold::Device => Hold::Device,
+        }
+    }
+}
+
+/// What a slice came to.
+#[derive(Debug, Clone, PartialEq, Eq, uniffi::Enum)]
+pub enum Outcome {
+    /// Nothing was done.
+    Waiting {
+        /// Why not.
+        holds: Vec<Hold>,
+    },
+    /// Time was over or a stop was asked for: the next slice goes on.
+    Paused,
+    /// A new adapter is in force, on probation.
+    Promoted {
+        /// Which.
+        adapter: String,
+    },
+    /// A new adapter was made and was not good enough.
+    Rejected,
+}
+
+/// What a slice did.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct SliceReport {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// The same in one English line with figures, for logs and developers.
+    pub summary: String,
+    /// Updates that the run has made, in all slices.
+    pub step: u32,
+    /// Updates that the run takes.
+    pub steps: u32,
+    /// Mean loss of each update so far.
+    pub losses: Vec<f32>,
+    /// Tokens trained on in this slice.
+    pub tokens: u64,
+    /// Examples that the run learns from.
+    pub examples: u32,
+    /// Time spent training in this slice.
+    pub train_time: Duration,
+}
+
+impl From<runtime::SliceReport> for SliceReport {
+    fn from(report: runtime::SliceReport) -> SliceReport {
+        let summary = report.to_string();
+        let outcome = match report.outcome {
+            runtime::Outcome::Waiting(decision) => {
+                Outcome::Waiting { holds: decision.hold.iter().map(Hold::from).collect() }
+            }
+            runtime::Outcome::Paused => Outcome::Paused,
+            runtime::Outcome::Promoted { adapter, .. } => {
+                Outcome::Promoted { adapter: id::adapter_text(&adapter) }
+            }
+            runtime::Outcome::Rejected { .. } => Outcome::Rejected,
+        };
+        SliceReport {
+            outcome,
+            summary,
+            step: report.step,
+            steps: report.steps,
+            losses: report.losses,
+            tokens: report.tokens,
+            examples: report.examples,
+            train_time: report.train_time,
+        }
+    }
+}
