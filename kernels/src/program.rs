@@ -72,12 +72,20 @@ pub struct Program {
     pub(crate) slots: Vec<Desc>,
     pub(crate) steps: Vec<Step>,
     pub(crate) outputs: Vec<Slot>,
+    pub(crate) exact: bool,
 }
 
 impl Program {
     /// An empty program.
     pub fn new() -> Program {
         Program::default()
+    }
+
+    /// Asks for products in f32 however few the tokens. Without it a device may round the
+    /// activations of a few tokens, which is what makes decoding fast; a gradient that is compared
+    /// with longer ones, or a likelihood that decides something, must not depend on that.
+    pub fn exact(&mut self) {
+        self.exact = true;
     }
 
     /// Description of a slot.

@@ -249,6 +249,9 @@ pub(crate) fn block(arch: &Arch, kind: &BlockKind, mode: Mode) -> Block {
         (out, None, [None; 7])
     };
     b.p.output(out);
+    if mode != Mode::Infer {
+        b.p.exact();
+    }
     Block {
         program: b.p,
         x,

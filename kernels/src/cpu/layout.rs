@@ -2,7 +2,7 @@
 
 use super::fuse::Task;
 use super::gemm::gemm_floats;
-use super::linear::linear_grad_floats;
+use super::linear::{linear_exact_floats, linear_grad_floats};
 use super::{attention, head, linear_floats};
 use crate::grad::LinearOperands;
 use crate::op::Op;
@@ -102,6 +102,9 @@ fn work_len(program: &Program, task: &Task, tokens: usize, threads: usize) -> us
         Task::Linears(steps) => {
             let rank = |step| LinearOperands::of(step).lora.map_or(0, |pair| cols(pair.b));
             let ranks = steps.iter().map(rank).sum();
+            if program.exact {
+                return linear_exact_floats(threads, tokens, ranks);
+            }
             return linear_floats(threads, tokens, cols(steps[0].inputs[0]), ranks);
         }
     };

@@ -7,7 +7,7 @@
 //! int8 panel would be a third [`Source`].
 //!
 //! Results do not depend on the number of threads. They depend on T only through the change from
-//! int8 to f32 at [`FEW`] tokens.
+//! int8 to f32 at [`FEW`] tokens, and not at all in programs that are exact.
 
 use super::dot;
 use super::gemm::{Engine, Matrix, Multiply, Product, Source, Start, Weight, scratch_floats};
@@ -64,6 +64,24 @@ fn private_floats(tokens: usize, cols: usize, integer: bool) -> usize {
 pub fn linear(engine: Engine<'_>, x: &[f32], outputs: &mut [Output<'_>], scratch: &mut [f32]) {
     let integer = outputs.first().is_some_and(|output| x.len() <= FEW * output.weight.cols);
     products(engine, x, outputs, scratch, integer);
+}
+
+/// Floats of scratch that [`linear_exact`] needs.
+pub fn linear_exact_floats(threads: usize, tokens: usize, ranks: usize) -> usize {
+    tokens * ranks + threads * scratch_floats(tokens)
+}
+
+/// [`linear`] in f32 however few the tokens: for gradients and likelihoods.
+///
+/// # Panics
+/// As [`linear`], with [`linear_exact_floats`].
+pub fn linear_exact(
+    engine: Engine<'_>,
+    x: &[f32],
+    outputs: &mut [Output<'_>],
+    scratch: &mut [f32],
+) {
+    products(engine, x, outputs, scratch, false);
 }
 
 /// f32 of scratch that [`linear_f32`] needs.

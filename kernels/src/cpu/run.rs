@@ -5,7 +5,7 @@ use super::exec::{Bindings, Exec, Place, Planned};
 use super::fuse::Task;
 use super::gemm::{self, Weight};
 use super::layout::len;
-use super::linear::{LoraPair, OUTPUTS, Output, linear, linear_grad};
+use super::linear::{LoraPair, OUTPUTS, Output, linear, linear_exact, linear_grad};
 use super::memory::{Held, HeldState, Views};
 use super::rope::Tables;
 use super::{Cx, embed, glu, head, norm, rope};
@@ -133,11 +133,12 @@ impl<'a> Run<'a> {
             }
         };
         let mut outputs = steps.iter().zip(written).map(output);
+        let multiply = if self.exec.program.exact { linear_exact } else { linear };
         match steps.len() {
-            1 => linear(self.cx.engine, x, &mut take::<1>(&mut outputs), work),
-            2 => linear(self.cx.engine, x, &mut take::<2>(&mut outputs), work),
-            3 => linear(self.cx.engine, x, &mut take::<3>(&mut outputs), work),
-            _ => linear(self.cx.engine, x, &mut take::<OUTPUTS>(&mut outputs), work),
+            1 => multiply(self.cx.engine, x, &mut take::<1>(&mut outputs), work),
+            2 => multiply(self.cx.engine, x, &mut take::<2>(&mut outputs), work),
+            3 => multiply(self.cx.engine, x, &mut take::<3>(&mut outputs), work),
+            _ => multiply(self.cx.engine, x, &mut take::<OUTPUTS>(&mut outputs), work),
         }
     }
 
