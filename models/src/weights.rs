@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sapwood_kernels::{Buffer, Device, Quant};
 
-use crate::arch::{Arch, LayerTensor};
+use crate::arch::{Arch, ArchError, LayerTensor};
 use crate::block::Target;
 use crate::error::ModelError;
 use crate::gguf::{Gguf, TensorInfo};
@@ -59,6 +59,20 @@ impl Binder<'_> {
         t.quant.dequantize(&self.file.bytes()[t.range.clone()], &mut values);
         self.device.values(1, values.len(), &values)
     }
+
+    /// Frequencies are divided by these, so a zero or a NaN would turn every key into NaN.
+    fn rope_factors(&self) -> Result<Buffer, ArchError> {
+        let name = "rope_freqs.weight";
+        let t = self.info(name);
+        let mut values = vec![0.0; t.rows * t.cols];
+        t.quant.dequantize(&self.file.bytes()[t.range.clone()], &mut values);
+        match values.iter().find(|value| !(value.is_finite() && **value > 0.0)) {
+            Some(&found) => {
+                Err(ArchError::BadFloat { key: name.into(), found, wanted: "finite and above 0" })
+            }
+            None => Ok(self.device.values(1, values.len(), &values)),
+        }
+    }
 }
 
 impl Weights {
@@ -95,7 +109,7 @@ impl Weights {
             embedding_start: b.info("token_embd.weight").range.start,
             output_norm: b.vector("output_norm.weight"),
             head: (!arch.tied_head).then(|| b.matrix("output.weight")),
-            rope_factors: arch.rope.factors.then(|| b.vector("rope_freqs.weight")),
+            rope_factors: arch.rope.factors.then(|| b.rope_factors()).transpose()?,
             layers,
         })
     }

@@ -9,8 +9,10 @@ use sapwood::learn::example::Turn;
 use sapwood::signal::Signal;
 use sapwood::store::StoreError;
 use sapwood::{Consent, Learner, LearnerError};
-use sapwood_kernels::Device;
-use sapwood_models::{AdapterError, ArchError, EMBEDDED, GgufError, Mapped, Model, ModelError};
+use sapwood_kernels::{Device, Quant};
+use sapwood_models::{
+    AdapterError, ArchError, EMBEDDED, Gguf, GgufError, GgufWriter, Mapped, Model, ModelError,
+};
 
 use super::{Random, adapter_bytes, config, greedy, model, open};
 
@@ -174,6 +176,41 @@ fn an_unknown_architecture_is_named_with_those_that_work() {
     assert!(known, "{error}");
     let text = error.to_string();
     assert!(text.contains("use a model of one of") && text.contains("qwen3"), "{text}");
+}
+
+/// Whether a tensor norms single heads, which llama doesn't.
+fn is_head_norm(name: &str) -> bool {
+    name.ends_with("attn_q_norm.weight") || name.ends_with("attn_k_norm.weight")
+}
+
+/// The embedded model as a llama with rope frequency factors, which are llama's alone.
+fn with_rope_factors(factors: &[f32]) -> Vec<u8> {
+    let gguf = Gguf::parse(EMBEDDED).unwrap();
+    let mut copy = GgufWriter::new();
+    for (key, value) in gguf.metadata().filter(|(key, _)| *key != "general.architecture") {
+        copy.put(&key.replace("qwen3.", "llama."), value);
+    }
+    copy.put("general.architecture", "llama");
+    for t in gguf.tensors().iter().filter(|t| !is_head_norm(&t.name)) {
+        copy.tensor(&t.name, t.quant, &t.dims, &EMBEDDED[t.range.clone()]);
+    }
+    let bytes: Vec<u8> = factors.iter().flat_map(|f| f.to_le_bytes()).collect();
+    copy.tensor("rope_freqs.weight", Quant::F32, &[factors.len()], &bytes);
+    copy.to_bytes()
+}
+
+#[test]
+fn rope_factors_that_give_no_frequency_are_refused() {
+    let model = model();
+    let good = vec![1.0; model.arch().rope.dims / 2];
+    assert!(open_model(with_rope_factors(&good)).is_ok());
+    for wrong in [0.0, -0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let mut factors = good.clone();
+        *factors.last_mut().unwrap() = wrong;
+        let error = open_model(with_rope_factors(&factors)).err().unwrap();
+        assert!(matches!(error, ModelError::Arch(ArchError::BadFloat { .. })), "{error}");
+        assert!(error.to_string().contains("rope_freqs.weight"), "{error}");
+    }
 }
 
 #[test]
