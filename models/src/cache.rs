@@ -1,9 +1,12 @@
 //! The KV cache of one conversation.
 
+mod held;
+
 use sapwood_kernels::{Buffer, Device, Quant};
 
 use crate::adapter::Digest;
 use crate::arch::Arch;
+use held::Held;
 
 /// Keys and values of the tokens seen so far, and the adapter that they were made under.
 ///
@@ -11,8 +14,7 @@ use crate::arch::Arch;
 /// nothing under another: [`Cache::reuse`] forgets them, and no entry is ever read under another
 /// digest.
 pub struct Cache {
-    pub(crate) ids: Vec<u32>,
-    pub(crate) adapter: Option<Digest>,
+    pub(crate) held: Held,
     pub(crate) states: Vec<(Buffer, Buffer)>,
     pub(crate) scratch: Scratch,
     capacity: usize,
@@ -51,8 +53,7 @@ impl Cache {
         let width = arch.kv_heads * arch.head_dim;
         let state = || device.state(capacity, width, Quant::F16);
         Cache {
-            ids: Vec::with_capacity(capacity),
-            adapter: None,
+            held: Held::new(capacity),
             states: (0..arch.layers).map(|_| (state(), state())).collect(),
             scratch: Scratch::new(arch, device, capacity.min(PREFILL_TOKENS)),
             capacity,
@@ -61,12 +62,12 @@ impl Cache {
 
     /// Tokens that the cache holds.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.held.len()
     }
 
     /// Whether the cache holds no token.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.len() == 0
     }
 
     /// Tokens that fit.
@@ -76,19 +77,13 @@ impl Cache {
 
     /// Forgets all tokens from position `len` on.
     pub fn truncate(&mut self, len: usize) {
-        self.ids.truncate(len);
+        self.held.truncate(len);
     }
 
     /// Keeps the longest prefix that `ids` shares with the cached tokens under the same adapter,
     /// forgets the rest, and returns how many leading tokens of `ids` need not be computed again.
     /// At least one token is always left to compute, because its logits are wanted.
     pub fn reuse(&mut self, adapter: Option<Digest>, ids: &[u32]) -> usize {
-        if self.adapter != adapter {
-            self.ids.clear();
-            self.adapter = adapter;
-        }
-        let shared = self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
-        self.ids.truncate(shared.min(ids.len().saturating_sub(1)));
-        self.ids.len()
+        self.held.reuse(adapter, ids)
     }
 }

@@ -27,10 +27,7 @@ impl Model {
         ids: &[u32],
     ) -> Result<Vec<f32>, ModelError> {
         self.check_ids(ids)?;
-        let digest = adapter.map(Adapter::digest);
-        if cache.is_empty() {
-            cache.adapter = digest;
-        } else if cache.adapter != digest {
+        if !cache.held.admits(adapter.map(Adapter::digest)) {
             return Err(ModelError::StaleCache);
         }
         let needed = cache.len() + ids.len();
@@ -40,7 +37,7 @@ impl Model {
         let mut last = 0;
         for piece in ids.chunks(PREFILL_TOKENS.min(cache.scratch.rows)) {
             last = self.step_piece(cache, adapter, piece);
-            cache.ids.extend_from_slice(piece);
+            cache.held.append(piece);
         }
         Ok(self.logits(cache, last))
     }
