@@ -42,7 +42,7 @@ fn bars(seed: &str) {
 }
 
 #[test]
-#[ignore = "minutes: tests/run --only demo"]
+#[ignore = "long: tests/run --only demo"]
 fn the_demo_reaches_its_bars() {
     let seeds = std::env::var("SAPWOOD_DEMO_SEEDS").unwrap_or_else(|_| "1".to_owned());
     for seed in seeds.split_whitespace() {

@@ -232,13 +232,47 @@ fn every_dependency_has_its_reason_written_down() {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     let reasons: Vec<&str> = rows.flat_map(|names| names.split(", ")).collect();
     let mut complaints = Vec::new();
-    let folders = DIRECTION.map(|(folder, _)| folder).into_iter().chain(["tests/peers"]);
+    let folders =
+        DIRECTION.map(|(folder, _)| folder).into_iter().chain(["tests/peers", "tests/loom"]);
     for folder in folders {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         for name in dependencies(&manifest) {
             let ours = name.starts_with("sapwood");
             if !ours && !reasons.contains(&name.as_str()) {
                 complaints.push(format!("{folder} uses {name}: CONTRIBUTING.md gives no reason"));
+            }
+        }
+    }
+    nothing(complaints);
+}
+
+/// A test that is left out says why, in a form that tells which part of `tests/run` runs it:
+/// `long` ones belong to a part, a `child` is started by another test, a `measurement` shows no
+/// more than its figures.
+fn left_out(reason: &str) -> bool {
+    let parts = ["crash", "demo"].map(|part| format!("long: tests/run --only {part}"));
+    parts.iter().any(|part| part == reason)
+        || reason.starts_with("child: ")
+        || reason.starts_with("measurement: ")
+}
+
+#[test]
+fn every_ignored_test_is_run_by_somebody() {
+    let mut complaints = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| path != "tests/tests/tidy.rs") {
+        for (n, line) in text.lines().enumerate() {
+            let Some(rest) = line.trim_start().strip_prefix("#[ignore") else { continue };
+            let reason = rest.strip_prefix(" = \"").and_then(|r| r.strip_suffix("\"]"));
+            // The part `crash` runs the ignored tests of two suites, the part `demo` of one.
+            let there = match reason {
+                Some(r) if r.ends_with("crash") => {
+                    path.starts_with("tests/tests/crash/") || path.starts_with("tests/tests/loop/")
+                }
+                Some(r) if r.ends_with("demo") => path == "tests/tests/demo.rs",
+                _ => true,
+            };
+            if !reason.is_some_and(left_out) || !there {
+                complaints.push(format!("{path}:{}: ignored, and no part runs it", n + 1));
             }
         }
     }
@@ -252,4 +286,6 @@ fn the_checks_themselves_see_what_they_must() {
     assert!(!has_word(&code("let unsafe_count = \"unsafe\";"), "unsafe"));
     let manifest = "[dependencies]\na.workspace = true\nb = { version = \"1\" }\n# c\n[lib]\nd = 1";
     assert_eq!(dependencies(manifest), ["a", "b"]);
+    assert!(left_out("long: tests/run --only crash") && left_out("child: of the kill loop"));
+    assert!(!left_out("minutes: run it by name") && !left_out("long: tests/run --only soak"));
 }

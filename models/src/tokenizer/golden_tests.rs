@@ -80,7 +80,7 @@ fn gemma_4_is_refused_by_name() {
 
 /// `cargo test -p sapwood-models --release speed -- --ignored --nocapture`
 #[test]
-#[ignore = "a measurement"]
+#[ignore = "measurement: the speed of the tokenizers, for whoever works on it"]
 fn speed() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let Ok(text) = std::fs::read_to_string(root.join("tinyshakespeare/input.txt")) else {

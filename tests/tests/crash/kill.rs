@@ -33,7 +33,7 @@ fn numbers(journal: &Journal) -> BTreeSet<u64> {
 }
 
 #[test]
-#[ignore = "the child of the kill loop; works until it is killed"]
+#[ignore = "child: the kill loop starts it and kills it"]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let (mut store, mut journal) = open(Path::new(&folder));

@@ -182,7 +182,7 @@ fn no_crash_breaks_a_promise() {
 }
 
 #[test]
-#[ignore = "minutes: part of the soak"]
+#[ignore = "long: tests/run --only crash"]
 fn no_pair_of_crashes_breaks_a_promise() {
     let (first, second) = explore(1);
     assert!(first + second >= 1_000_000, "only {first} + {second} images were explored");

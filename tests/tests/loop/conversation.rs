@@ -4,7 +4,7 @@ use sapwood::disk::sim::SimDisk;
 use sapwood::journal::StopReason;
 use sapwood::signal::{Part, Rating, Signal};
 use sapwood::{Consent, Event, LearnerError, Prompt, Shot};
-use sapwood_models::{Message, Model, Role, TokenType};
+use sapwood_models::{Message, Model, Role, Special, TokenType};
 
 use super::{Random, config, greedy, model, open};
 
@@ -159,6 +159,36 @@ fn a_correction_is_shown_with_the_next_like_request_unless_retrieval_is_off() {
     assert!(with.prompt_tokens > without.prompt_tokens);
     learner.set_retrieval(true);
     assert_eq!(ask(like).retrieved, 1);
+}
+
+/// The logits after `ids`, computed in pieces of these sizes.
+fn in_pieces(model: &Model, ids: &[u32], sizes: &[usize]) -> Vec<f32> {
+    assert_eq!(sizes.iter().sum::<usize>(), ids.len());
+    let (mut cache, mut logits, mut rest) = (model.cache(ids.len()), Vec::new(), ids);
+    for &size in sizes {
+        let (piece, after) = rest.split_at(size);
+        logits = model.step(&mut cache, None, piece).unwrap();
+        rest = after;
+    }
+    logits
+}
+
+#[test]
+fn the_way_a_prompt_was_cut_shows_only_where_eight_tokens_or_fewer_came_together() {
+    let model = model();
+    let ids = model.tokenizer().encode(&REQUEST.repeat(12), Special::default())[..80].to_vec();
+    let whole = in_pieces(&model, &ids, &[80]);
+    for sizes in [&[40, 40][..], &[9, 71], &[71, 9], &[20, 11, 20, 29], &[16; 5]] {
+        assert!(in_pieces(&model, &ids, sizes) == whole, "{sizes:?}");
+    }
+    let most = whole.iter().fold(0f32, |most, l| most.max(l.abs()));
+    for sizes in [&[72, 8][..], &[8; 10], &[1; 80], &[40, 39, 1]] {
+        let other = in_pieces(&model, &ids, sizes);
+        let off = other.iter().zip(&whole).map(|(a, b)| (a - b).abs() / most).fold(0.0, f32::max);
+        println!("MEASURED: cut into {} pieces, logits are off by {off:.1e}", sizes.len());
+        // The tolerance of int8 rows in the kernels' table.
+        assert!(0.0 < off && off < 2e-2, "{sizes:?}: {off}");
+    }
 }
 
 fn control_tokens(model: &Model, ids: &[u32]) -> Vec<u32> {
