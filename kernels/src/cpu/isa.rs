@@ -59,6 +59,20 @@ impl Isa {
         }
     }
 
+    /// Whether it multiplies bytes much faster than floats: [`Simd::INT8`].
+    pub(super) fn has_int8(self) -> bool {
+        struct Int8;
+        impl Kernel for Int8 {
+            type Output = bool;
+
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> bool {
+                S::INT8
+            }
+        }
+        self.dispatch(Int8)
+    }
+
     /// Runs a kernel compiled for this instruction set.
     #[inline]
     pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {

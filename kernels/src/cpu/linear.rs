@@ -3,13 +3,14 @@
 //!
 //! Few tokens (decoding): the weights are read once, at the speed of memory; a worker walks
 //! through four stretches of its rows at the same time, and multiplies in int8 (see [`super::dot`]).
-//! Many tokens: panels of weights are dequantized and multiplied in f32 (see [`super::gemm`]); an
-//! int8 panel would be a third [`Source`].
+//! Many tokens: panels of weights are multiplied in int8 where the instruction set is much faster
+//! at that (see [`dot::tile`]); else, and for gradients, they are dequantized and multiplied in f32
+//! (see [`super::gemm`]).
 //!
 //! Results do not depend on the number of threads. They depend on T only through the change from
 //! int8 to f32 at [`FEW`] tokens, and not at all in programs that are exact.
 
-use super::dot;
+use super::dot::{self, tile};
 use super::gemm::{Engine, Matrix, Multiply, Product, Source, Start, Weight, scratch_floats};
 use super::isa::Isa;
 use super::pool::{Part, Split, Worker};
@@ -49,12 +50,35 @@ pub struct Output<'a> {
 /// Floats of scratch that [`linear`] needs for `tokens` tokens over inputs of `cols`, with the
 /// sum of the ranks of the pairs.
 pub fn linear_floats(threads: usize, tokens: usize, cols: usize, ranks: usize) -> usize {
-    tokens * ranks + threads * private_floats(tokens, cols, tokens <= FEW)
+    let way = if tokens <= FEW { Way::Few } else { Way::Tiles };
+    tokens * ranks + way.shared_floats(tokens, cols) + threads * way.private_floats(tokens, cols)
 }
 
-/// Floats of scratch of one worker.
-fn private_floats(tokens: usize, cols: usize, integer: bool) -> usize {
-    if integer { tokens * dot::activation_floats(cols) } else { scratch_floats(tokens) }
+/// How weights are multiplied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Row by row, in int8 those of integer types.
+    Few,
+    /// Those of integer types by tiles of int8, the others by panels.
+    Tiles,
+    /// By f32 panels.
+    Panels,
+}
+
+impl Way {
+    /// Floats of scratch of all workers together, beside those of the pairs.
+    fn shared_floats(self, tokens: usize, cols: usize) -> usize {
+        if self == Way::Tiles { tile::rounded_floats(tokens, cols) } else { 0 }
+    }
+
+    /// Floats of scratch of one worker.
+    fn private_floats(self, tokens: usize, cols: usize) -> usize {
+        match self {
+            Way::Few => tokens * dot::activation_floats(cols),
+            Way::Tiles => scratch_floats(tokens).max(tile::scratch_floats()),
+            Way::Panels => scratch_floats(tokens),
+        }
+    }
 }
 
 /// Several products of the same input x (T, I), at most [`OUTPUTS`]: QKV, or gate and up.
@@ -62,8 +86,7 @@ fn private_floats(tokens: usize, cols: usize, integer: bool) -> usize {
 /// # Panics
 /// If a matrix does not have its size, or `scratch` is shorter than [`linear_floats`].
 pub fn linear(engine: Engine<'_>, x: &[f32], outputs: &mut [Output<'_>], scratch: &mut [f32]) {
-    let integer = outputs.first().is_some_and(|output| x.len() <= FEW * output.weight.cols);
-    products(engine, x, outputs, scratch, integer);
+    products(engine, x, outputs, scratch, true);
 }
 
 /// Floats of scratch that [`linear_exact`] needs.
@@ -110,6 +133,11 @@ fn products(
     let tokens = x.len() / cols;
     assert!(outputs.len() <= OUTPUTS, "{} outputs", outputs.len());
     assert_eq!(x.len(), tokens * cols, "x of {cols} columns");
+    let way = match integer {
+        true if tokens <= FEW => Way::Few,
+        true if engine.isa.has_int8() => Way::Tiles,
+        _ => Way::Panels,
+    };
     let threads = engine.pool.threads();
     let mut ranks = 0;
     for output in outputs.iter() {
@@ -127,7 +155,9 @@ fn products(
         return;
     }
     let (xa, rest) = scratch.split_at_mut(tokens * ranks);
-    let each = private_floats(tokens, cols, integer);
+    let (rounded, rest) = rest.split_at_mut(way.shared_floats(tokens, cols));
+    let rounded = Split::columns(rounded, tokens * tile::RECORD, threads, tile::RECORD);
+    let each = way.private_floats(tokens, cols);
     let private = Split::rows(&mut rest[..threads * each], each, threads);
     let mut left = xa;
     let mut tasks: [Option<Task<'_>>; OUTPUTS] = [const { None }; OUTPUTS];
@@ -144,8 +174,9 @@ fn products(
         let mut private = private.part(worker.index());
         let scratch = private.row(worker.index());
         let tasks = &tasks;
-        let share = Share { isa: engine.isa, x, cols, tasks, worker, scratch };
-        if integer { share.few() } else { share.many() }
+        let rounded = (way == Way::Tiles).then_some(&rounded);
+        let share = Share { isa: engine.isa, x, cols, tasks, worker, rounded, scratch };
+        if way == Way::Few { share.few() } else { share.many() }
     });
 }
 
@@ -164,6 +195,8 @@ struct Share<'a> {
     cols: usize,
     tasks: &'a [Option<Task<'a>>; OUTPUTS],
     worker: &'a Worker<'a>,
+    /// Where x is rounded to, for tiles.
+    rounded: Option<&'a Split<'a, f32>>,
     scratch: &'a mut [f32],
 }
 
@@ -197,31 +230,48 @@ impl Share<'_> {
     }
 
     fn many(self) {
-        let index = self.worker.index();
-        let x = Matrix::new(self.x, self.cols);
-        let mut multiply = |c: &mut Part<'_, f32>, product: &Product<'_>| {
-            self.isa.dispatch(Multiply { product, c, scratch: self.scratch });
+        let (index, cols) = (self.worker.index(), self.cols);
+        let x = Matrix::new(self.x, cols);
+        let tiled = |task: &Task<'_>| dot::is_integer(task.weight.quant);
+        let rounded = self.rounded.filter(|_| self.tasks.iter().flatten().any(tiled));
+        if let Some(rounded) = rounded {
+            let to = &mut rounded.part(index);
+            self.isa.dispatch(tile::Round { x: self.x, cols, to });
+        }
+        let multiply = |c: &mut Part<'_, f32>, product: &Product<'_>, scratch: &mut [f32]| {
+            self.isa.dispatch(Multiply { product, c, scratch });
         };
         for task in self.tasks.iter().flatten() {
             let Some((pair, xa)) = &task.lora else { continue };
-            let b = Source::Matrix(Matrix::new(pair.a, self.cols).transposed());
+            let b = Source::Matrix(Matrix::new(pair.a, cols).transposed());
             let start = Start::Zero;
-            let product = Product { a: x, b, depth: self.cols, scale: pair.scale, start };
-            multiply(&mut xa.part(index), &product);
+            let product = Product { a: x, b, depth: cols, scale: pair.scale, start };
+            multiply(&mut xa.part(index), &product, self.scratch);
         }
-        if self.tasks.iter().flatten().any(|task| task.lora.is_some()) {
+        if rounded.is_some() || self.tasks.iter().flatten().any(|task| task.lora.is_some()) {
             self.worker.barrier();
         }
         for task in self.tasks.iter().flatten() {
             let mut y = task.y.part(index);
-            let b = Source::Transposed(task.weight);
-            let start = task.bias.map_or(Start::Zero, Start::Bias);
-            multiply(&mut y, &Product { a: x, b, depth: self.cols, scale: 1.0, start });
+            match rounded.filter(|_| tiled(task)) {
+                Some(rounded) => rounded.read(|rounded| {
+                    let Task { weight, bias, .. } = *task;
+                    let (y, scratch) = (&mut y, &mut *self.scratch);
+                    self.isa.dispatch(tile::Tiles { weight, rounded, bias, y, scratch });
+                }),
+                None => {
+                    let b = Source::Transposed(task.weight);
+                    let start = task.bias.map_or(Start::Zero, Start::Bias);
+                    let product = Product { a: x, b, depth: cols, scale: 1.0, start };
+                    multiply(&mut y, &product, self.scratch);
+                }
+            }
             let Some((pair, xa)) = &task.lora else { continue };
             xa.read(|xa| {
                 let (a, depth) = (Matrix::new(xa, pair.rank), pair.rank);
                 let b = Source::Matrix(Matrix::new(pair.b, depth).transposed());
-                multiply(&mut y, &Product { a, b, depth, scale: 1.0, start: Start::Add });
+                let product = Product { a, b, depth, scale: 1.0, start: Start::Add };
+                multiply(&mut y, &product, self.scratch);
             });
         }
     }

@@ -1,5 +1,8 @@
 //! How far two vectors of logits are apart, and whether two greedy texts may differ.
 
+/// By how much two engines' errors may differ when both round alike and chance decides.
+pub const CHANCE: f64 = 1.25;
+
 /// Normalized mean squared error: `sum((got - want)^2) / sum((want - mean(want))^2)`.
 ///
 /// Centred, because a constant added to all logits changes nothing and must not hide a difference.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sapwood_kernels::{Device, Quant};
 use sapwood_models::{Adapter, AdapterFile, LoraConfig, Model, Sequence, Stop};
-use sapwood_peers::compare::nmse;
+use sapwood_peers::compare::{CHANCE, nmse};
 use sapwood_peers::data;
 use sapwood_peers::llama::Llama;
 use sapwood_peers::quantize::{Recipe, quantize};
@@ -16,21 +16,26 @@ struct Errors {
     same: f64,
     /// To llama.cpp on the base's weights in f32, where it rounds nothing.
     exact: f64,
+    /// What llama.cpp's own rounding of activations costs it.
+    theirs: f64,
     /// Of our logits without the adapter: an adapter that both ignore would agree too.
     without: f64,
 }
 
 impl Errors {
-    /// Ours is right to the bar, and the engines are apart by no more than llama.cpp's rounding
-    /// explains (it costs it up to 8e-4 on such small models, see the logits' test).
+    /// As in the logits' test: we are within the bar of llama.cpp, or of what is exact, or where
+    /// its own rounding costs it more than the bar, no worse than it but for chance; and the engines
+    /// are apart by no more than both roundings explain.
     fn check(&self, name: &str, float: bool, moves: f64) {
-        let Errors { same, exact, without } = self;
+        let Errors { same, exact, theirs, without } = self;
         println!(
             "MEASURED: {name}: NMSE to llama.cpp {same:.1e}, to its f32 on the same weights \
-             {exact:.1e}, without the adapter {without:.1e}"
+             {exact:.1e}, its own {theirs:.1e}, without the adapter {without:.1e}"
         );
-        let (bar, apart) = if float { (1e-6, 2e-6) } else { (5e-4, 2e-3) };
-        assert!(*exact < bar && *same < apart, "{name}: {exact} {same}");
+        let bar = if float { 1e-6 } else { 5e-4 };
+        let right = *same < bar || *exact < bar.max(CHANCE * theirs);
+        assert!(right, "{name}: {exact}, llama.cpp {theirs}");
+        assert!(*same < f64::max(bar, 2.0 * (exact + theirs)), "{name}: {same} apart");
         assert!(*without > moves, "{name}: the adapter does nothing");
     }
 }
@@ -59,10 +64,11 @@ fn compare(base: &Path, file: &Path, adapter: &Adapter, model: &Model) -> Errors
     };
     let float = file.with_extension("f32.gguf");
     quantize(base, &float, Recipe::Pure("F32")).unwrap();
-    let exact = theirs(&float);
+    let (exact, rounded) = (theirs(&float), theirs(base));
     Errors {
-        same: nmse(&with, &theirs(base)),
+        same: nmse(&with, &rounded),
         exact: nmse(&with, &exact),
+        theirs: nmse(&rounded, &exact),
         without: nmse(&without, &exact),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sapwood_kernels::{Device, Quant};
 use sapwood_models::Model;
-use sapwood_peers::compare::nmse;
+use sapwood_peers::compare::{CHANCE, nmse};
 use sapwood_peers::data;
 use sapwood_peers::llama::Llama;
 use sapwood_peers::quantize::{Recipe, quantize};
@@ -70,8 +70,8 @@ fn errors(path: &Path, vocab: usize, seed: u64) -> Errors {
     Errors { ours: nmse(&ours, &exact), theirs: nmse(&theirs, &exact), between }
 }
 
-/// The bar is on our own error, and where llama.cpp's own rounding costs it more than the bar, on
-/// being no worse than it. Two engines that both round are apart by the sum of their errors: more
+/// The bar is on the difference to llama.cpp, or on our own error, and where its own rounding costs
+/// it more than the bar, on being no worse than it but for chance. Two engines that both round are apart by the sum of their errors: more
 /// than twice that would be a difference in meaning, not in rounding.
 fn verdict(name: &str, e: &Errors, bar: f64) -> Option<String> {
     let line = format!(
@@ -81,7 +81,8 @@ fn verdict(name: &str, e: &Errors, bar: f64) -> Option<String> {
     );
     println!("MEASURED: {line} (bar {bar:.0e})");
     let explained = e.between <= bar.max(2.0 * (e.ours + e.theirs));
-    (e.ours > bar.max(e.theirs) || !explained).then_some(line)
+    let right = e.between <= bar || e.ours <= bar.max(CHANCE * e.theirs);
+    (!right || !explained).then_some(line)
 }
 
 /// With F32 weights nothing is rounded; llama.cpp rounds activations to f16 for F16 weights.

@@ -1,6 +1,6 @@
 //! Q4_K, Q5_K, Q6_K: a block is eight runs. Layouts: `crate::quant::{q4_k, q5_k, q6_k}`.
 
-use super::{Activations, Blocks, GROUP, ROWS, RUN, at, cut};
+use super::{Activations, Blocks, GROUP, Pair, ROWS, RUN, at, cut};
 use crate::cpu::simd::Simd;
 use std::hint::black_box;
 use std::marker::PhantomData;
@@ -121,6 +121,20 @@ impl<A: Affine> Blocks for Affines<A> {
         lanes
     }
 
+    const SHIFT: Option<u32> = None;
+    const PAIR: Pair = Pair::ScaleMin;
+
+    #[inline(always)]
+    fn unpack<S: Simd>(s: S, block: &[u8], to: &mut [[u8; RUN]], pairs: &mut [[f32; 2]]) {
+        let block = &block[..A::SIZE];
+        let (scale, min) = (s.half(*at(block, 0)), s.half(*at(block, 2)));
+        let (scales, minima) = unpack(at(block, 4));
+        each_run!(J => {
+            pairs[J] = [scale * f32::from(scales[J]), -min * f32::from(minima[J])];
+            s.store_bytes(A::quants::<S, J>(s, block), &mut to[J]);
+        });
+    }
+
     #[inline(always)]
     fn expand<S: Simd>(s: S, block: &[u8], runs: Range<usize>, to: &mut [[f32; RUN]]) {
         let block = &block[..A::SIZE];
@@ -200,6 +214,19 @@ impl Blocks for Q6K {
             }
         });
         lanes
+    }
+
+    const SHIFT: Option<u32> = Some(5);
+    const PAIR: Pair = Pair::Halves;
+
+    #[inline(always)]
+    fn unpack<S: Simd>(s: S, block: &[u8], to: &mut [[u8; RUN]], pairs: &mut [[f32; 2]]) {
+        let block = &block[..Self::BYTES];
+        let scale = s.half(*at(block, 208));
+        each_run!(J => {
+            pairs[J] = Self::scales(block, J, scale).into();
+            s.store_bytes(Self::quants::<S, J>(s, block), &mut to[J]);
+        });
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: a block is one run. Layouts: `crate::quant::legacy`.
 
-use super::{Activations, Blocks, GROUP, ROWS, RUN, at, cut};
+use super::{Activations, Blocks, GROUP, Pair, ROWS, RUN, at, cut};
 use crate::cpu::simd::Simd;
 use std::hint::black_box;
 use std::marker::PhantomData;
@@ -138,6 +138,20 @@ impl<B: Single> Blocks for Singles<B> {
             }
         }
         lanes
+    }
+
+    const SHIFT: Option<u32> = if B::OFFSET.is_none() && !B::MIN { Some(7) } else { B::OFFSET };
+    const PAIR: Pair = if B::MIN { Pair::ScaleMin } else { Pair::Scale };
+
+    #[inline(always)]
+    fn unpack<S: Simd>(s: S, block: &[u8], to: &mut [[u8; RUN]], pairs: &mut [[f32; 2]]) {
+        let min = if B::MIN { s.half(*at(block, 2)) } else { 0.0 };
+        pairs[0] = [s.half(*at(block, 0)), min];
+        s.store_bytes(B::quants(s, block), &mut to[0]);
+        if B::OFFSET.is_none() && !B::MIN {
+            // Signed: 128 more, without a sign.
+            to[0].iter_mut().for_each(|byte| *byte ^= 0x80);
+        }
     }
 
     #[inline(always)]

@@ -18,6 +18,51 @@ use super::simd::{Kernel, Simd};
 use crate::quant::Quant;
 use std::ops::Range;
 
+/// Calls `$function::<_, Type, …>(args)` for the type of a run-time [`Quant`] other than F32, F16,
+/// BF16.
+macro_rules! with_blocks {
+    ($quant:expr, $blocks:ident => $body:expr) => {
+        match $quant {
+            Quant::Q4_0 => {
+                type $blocks = legacy::Singles<legacy::Q4_0>;
+                $body
+            }
+            Quant::Q4_1 => {
+                type $blocks = legacy::Singles<legacy::Q4_1>;
+                $body
+            }
+            Quant::Q5_0 => {
+                type $blocks = legacy::Singles<legacy::Q5_0>;
+                $body
+            }
+            Quant::Q5_1 => {
+                type $blocks = legacy::Singles<legacy::Q5_1>;
+                $body
+            }
+            Quant::Q8_0 => {
+                type $blocks = legacy::Singles<legacy::Q8_0>;
+                $body
+            }
+            Quant::Q4_K => {
+                type $blocks = k::Affines<k::Q4K>;
+                $body
+            }
+            Quant::Q5_K => {
+                type $blocks = k::Affines<k::Q5K>;
+                $body
+            }
+            Quant::Q6_K => {
+                type $blocks = k::Q6K;
+                $body
+            }
+            Quant::F32 | Quant::F16 | Quant::BF16 => unreachable!("has no blocks"),
+        }
+    };
+}
+
+// After the macro that it uses.
+pub(crate) mod tile;
+
 /// Weights in a run: the unit of all loops here.
 pub(crate) const RUN: usize = 32;
 /// Runs that are multiplied together, so that their scales are handled as one vector.
@@ -81,20 +126,7 @@ fn quantize<S: Simd>(s: S, x: &[f32], scratch: &mut [f32]) {
     let quants: &mut [[i8; RUN]] = bytemuck::cast_slice_mut(quants);
     let sums: &mut [[i32; 8]] = bytemuck::cast_slice_mut(sums);
     for (i, x) in x.as_chunks::<RUN>().0.iter().enumerate() {
-        let mut most = s.zero();
-        for x in x.chunks_exact(S::LANES) {
-            let x = s.load(x);
-            most = s.max(most, s.max(x, s.sub(s.zero(), x)));
-        }
-        let scale = s.max_lane(most) / 127.0;
-        let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
-        // Adding 1.5 × 2²³ rounds to an integer and leaves it in the low bits.
-        let shift = s.splat(12_582_912.0);
-        let mut shifted = [0.0; RUN];
-        for (x, y) in x.chunks_exact(S::LANES).zip(shifted.chunks_exact_mut(S::LANES)) {
-            s.store(s.fma(s.load(x), inverse, shift), y);
-        }
-        quants[i] = shifted.map(|y| y.to_bits() as i8);
+        let scale = round_run(s, x, &mut quants[i]);
         let mut total = 0;
         for (sum, q) in sums[i].iter_mut().zip(quants[i].as_chunks::<4>().0) {
             *sum = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
@@ -103,6 +135,37 @@ fn quantize<S: Simd>(s: S, x: &[f32], scratch: &mut [f32]) {
         scales[i] = scale;
         totals[i] = scale * total as f32;
     }
+}
+
+/// Rounds 32 activations to int8; yields their scale.
+#[inline(always)]
+fn round_run<S: Simd>(s: S, x: &[f32; RUN], quants: &mut [i8; RUN]) -> f32 {
+    let mut most = s.zero();
+    for x in x.chunks_exact(S::LANES) {
+        let x = s.load(x);
+        most = s.max(most, s.max(x, s.sub(s.zero(), x)));
+    }
+    let scale = s.max_lane(most) / 127.0;
+    let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
+    // Adding 1.5 × 2²³ rounds to an integer and leaves it in the low bits.
+    let shift = s.splat(12_582_912.0);
+    let mut shifted = [0.0; RUN];
+    for (x, y) in x.chunks_exact(S::LANES).zip(shifted.chunks_exact_mut(S::LANES)) {
+        s.store(s.fma(s.load(x), inverse, shift), y);
+    }
+    *quants = shifted.map(|y| y.to_bits() as i8);
+    scale
+}
+
+/// The two floats of a run of quants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pair {
+    /// The scale; the second is not used.
+    Scale,
+    /// The scale, and what is added to each scaled quant.
+    ScaleMin,
+    /// The scales of the first and of the last 16.
+    Halves,
 }
 
 /// A block type as runs of 32 quants.
@@ -122,6 +185,14 @@ trait Blocks {
         sums: [S::F8; ROWS],
     ) -> [S::F8; ROWS];
 
+    /// What is taken off a quant that [`Blocks::unpack`] gives is 2ⁿ, or nothing.
+    const SHIFT: Option<u32>;
+    /// What a run's pair is.
+    const PAIR: Pair;
+
+    /// The quants of all runs of the block as unsigned bytes, and a pair of floats for each run.
+    fn unpack<S: Simd>(s: S, block: &[u8], to: &mut [[u8; RUN]], pairs: &mut [[f32; 2]]);
+
     /// The values of some runs of the block.
     fn expand<S: Simd>(s: S, block: &[u8], runs: Range<usize>, to: &mut [[f32; RUN]]);
 }
@@ -137,48 +208,6 @@ fn cut(rows: [&[u8]; ROWS], from: usize, len: usize) -> [&[u8]; ROWS] {
 #[inline(always)]
 fn at<const N: usize>(block: &[u8], from: usize) -> &[u8; N] {
     block[from..].first_chunk().expect("blocks are whole")
-}
-
-/// Calls `$function::<_, Type, …>(args)` for the type of a run-time [`Quant`] other than F32, F16,
-/// BF16.
-macro_rules! with_blocks {
-    ($quant:expr, $blocks:ident => $body:expr) => {
-        match $quant {
-            Quant::Q4_0 => {
-                type $blocks = legacy::Singles<legacy::Q4_0>;
-                $body
-            }
-            Quant::Q4_1 => {
-                type $blocks = legacy::Singles<legacy::Q4_1>;
-                $body
-            }
-            Quant::Q5_0 => {
-                type $blocks = legacy::Singles<legacy::Q5_0>;
-                $body
-            }
-            Quant::Q5_1 => {
-                type $blocks = legacy::Singles<legacy::Q5_1>;
-                $body
-            }
-            Quant::Q8_0 => {
-                type $blocks = legacy::Singles<legacy::Q8_0>;
-                $body
-            }
-            Quant::Q4_K => {
-                type $blocks = k::Affines<k::Q4K>;
-                $body
-            }
-            Quant::Q5_K => {
-                type $blocks = k::Affines<k::Q5K>;
-                $body
-            }
-            Quant::Q6_K => {
-                type $blocks = k::Q6K;
-                $body
-            }
-            Quant::F32 | Quant::F16 | Quant::BF16 => unreachable!("has no blocks"),
-        }
-    };
 }
 
 /// Whether rows of this type are multiplied in int8.

@@ -87,6 +87,7 @@ fn shapes(quant: Quant) -> Vec<(usize, usize)> {
     }
 }
 
+#[derive(Clone)]
 struct Case {
     quant: Quant,
     rows: usize,
@@ -145,7 +146,8 @@ fn linear_matches_the_definition() {
                 let mut y = vec![f32::NAN; tokens * out];
                 let (weight, bias) = (case.weight(), Some(&bias[..]));
                 run(engine, &x, &mut [Output { weight, bias, lora: None, y: &mut y }]);
-                let integer = dot::is_integer(case.quant) && tokens <= FEW;
+                let integer =
+                    dot::is_integer(case.quant) && (tokens <= FEW || engine.isa.has_int8());
                 let error = relative(&y, &expected);
                 let name = (engine.isa.name(), case.quant, tokens, out, cols);
                 assert!(error <= if integer { INT8 } else { FLOAT }, "{name:?}: {error:e}");
@@ -157,20 +159,21 @@ fn linear_matches_the_definition() {
 /// The int8 path against itself in f64: with activations that int8 holds exactly, only f32
 /// rounding is left, for every type and instruction set.
 #[test]
-fn integer_dots_are_exact_for_exact_activations() {
-    for case in Case::all().filter(|case| dot::is_integer(case.quant)) {
+fn integer_products_are_exact_for_exact_activations() {
+    let cases = || Case::all().filter(|case| dot::is_integer(case.quant));
+    for (case, tokens) in cases().flat_map(|case| [1, 23].map(|tokens| (case.clone(), tokens))) {
         let (out, cols) = (case.rows, case.cols);
-        let mut x = Random::new(9).values(cols);
+        let mut x = Random::new(9).values(tokens * cols);
         for (i, x) in x.iter_mut().enumerate() {
             *x = if i % 32 == 3 { 127.0 } else { (*x * 127.0).round() };
         }
-        let expected = product(&x, |k, o| case.values[o * cols + k], [1, out, cols]);
+        let expected = product(&x, |k, o| case.values[o * cols + k], [tokens, out, cols]);
         each_engine(|engine| {
-            let mut y = vec![f32::NAN; out];
+            let mut y = vec![f32::NAN; tokens * out];
             let weight = case.weight();
             run(engine, &x, &mut [Output { weight, bias: None, lora: None, y: &mut y }]);
             let error = relative(&y, &expected);
-            let name = (engine.isa.name(), case.quant, out, cols);
+            let name = (engine.isa.name(), case.quant, tokens, out, cols);
             assert!(error <= FLOAT, "{name:?}: {error:e}");
         });
     }

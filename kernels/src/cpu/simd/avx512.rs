@@ -40,7 +40,9 @@ macro_rules! lanewise {
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const TILE_ROWS: usize = 8;
+    const INT8: bool = true;
     type F32 = __m512;
+    type Sums = __m512i;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -176,6 +178,12 @@ impl Simd for Avx512 {
         exp2_int(n: __m512) -> __m512 = {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        };
+        splat_i32(value: i32) -> __m512i = _mm512_set1_epi32(value);
+        sums_to_f32(sums: __m512i) -> __m512 = _mm512_cvtepi32_ps(sums);
+        dot_lanes(quants: __m512, activations: i32, sums: __m512i) -> __m512i = {
+            let quants = _mm512_castps_si512(quants);
+            _mm512_dpbusd_epi32(sums, quants, _mm512_set1_epi32(activations))
         };
         sum(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
         max_lane(a: __m512) -> f32 = _mm512_reduce_max_ps(a);

@@ -58,6 +58,9 @@ pub trait Bytes: Copy {
     /// The sum of the eight.
     fn sum8(self, vector: Self::F8) -> f32;
 
+    /// 32 bytes to memory.
+    fn store_bytes(self, vector: Self::I8, to: &mut [u8; 32]);
+
     /// Weights: quant times `scale` minus `min`. Exact if the product is.
     fn expand(self, quants: Self::I8, scale: f32, min: f32, to: &mut [f32; 32]);
     /// Weights: signed quant times `scale`.

@@ -47,8 +47,14 @@ pub trait Simd: bytes::Bytes + Copy + Send + Sync + 'static {
     /// Rows of a [`tile`] that fit into the registers: 1, 2, 4, 6 or 8.
     const TILE_ROWS: usize;
 
+    /// Whether the int8 products of [`Simd::dot_lanes`] are here, and so much faster than f32 that
+    /// many tokens are multiplied by them. Where they are not, they panic.
+    const INT8: bool = false;
+
     /// A vector.
     type F32: Copy + Send + Sync;
+    /// As many i32; nothing without [`Simd::INT8`].
+    type Sums: Copy;
 
     /// Runs a kernel with the target features switched on.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
@@ -110,6 +116,25 @@ pub trait Simd: bytes::Bytes + Copy + Send + Sync + 'static {
                 to[c * to_stride + r] = from[r * from_stride + c];
             }
         }
+    }
+
+    /// All lanes equal.
+    #[inline(always)]
+    fn splat_i32(self, _value: i32) -> Self::Sums {
+        unreachable!("no int8 products")
+    }
+
+    /// To f32, exactly if below 2²⁴.
+    #[inline(always)]
+    fn sums_to_f32(self, _: Self::Sums) -> Self::F32 {
+        unreachable!("no int8 products")
+    }
+
+    /// Adds to lane i the products of four unsigned bytes, those of lane i of `quants`, with the
+    /// four signed bytes of `activations`.
+    #[inline(always)]
+    fn dot_lanes(self, _: Self::F32, _activations: i32, _: Self::Sums) -> Self::Sums {
+        unreachable!("no int8 products")
     }
 
     /// All lanes 0.

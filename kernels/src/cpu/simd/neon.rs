@@ -47,6 +47,7 @@ macro_rules! implement {
             const LANES: usize = 4;
             const TILE_ROWS: usize = 8;
             type F32 = float32x4_t;
+            type Sums = ();
 
             #[inline(always)]
             fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -179,6 +180,15 @@ macro_rules! shared_bytes {
         fn activations(self, from: &[i8; 32]) -> Two<uint8x16_t> {
             // SAFETY: twice 16 of 32 bytes.
             unsafe { [vld1q_u8(from.as_ptr().cast()), vld1q_u8(from[16..].as_ptr().cast())] }
+        }
+
+        #[inline(always)]
+        fn store_bytes(self, vector: Two<uint8x16_t>, to: &mut [u8; 32]) {
+            // SAFETY: 32 bytes; the token proves NEON.
+            unsafe {
+                vst1q_u8(to.as_mut_ptr(), vector[0]);
+                vst1q_u8(to[16..].as_mut_ptr(), vector[1]);
+            }
         }
 
         #[inline(always)]

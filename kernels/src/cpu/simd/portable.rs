@@ -23,6 +23,7 @@ impl Simd for Portable {
     const LANES: usize = LANES;
     const TILE_ROWS: usize = 2;
     type F32 = [f32; LANES];
+    type Sums = ();
 
     #[inline(never)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -177,6 +178,11 @@ impl Bytes for Portable {
     #[inline(always)]
     fn activations(self, from: &[i8; 32]) -> [u8; 32] {
         from.map(i8::cast_unsigned)
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, vector: [u8; 32], to: &mut [u8; 32]) {
+        *to = vector;
     }
 
     #[inline(always)]

@@ -21,6 +21,12 @@ macro_rules! shared_bytes {
         }
 
         #[inline(always)]
+        fn store_bytes(self, vector: __m256i, to: &mut [u8; 32]) {
+            // SAFETY: 32 bytes; the store needs no alignment. The token proves AVX2.
+            unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), vector) }
+        }
+
+        #[inline(always)]
         fn nibbles(self, from: &[u8; 16]) -> __m256i {
             // SAFETY: 16 bytes; the load needs no alignment. The token proves AVX2.
             unsafe {
