@@ -8,6 +8,7 @@ use crate::cache::{Cache, PREFILL_TOKENS};
 use crate::error::ModelError;
 use crate::head::HeadMode;
 use crate::model::Model;
+use crate::stop::Stop;
 
 impl Model {
     /// An empty cache for at most `capacity` tokens.
@@ -26,6 +27,31 @@ impl Model {
         adapter: Option<&Adapter>,
         ids: &[u32],
     ) -> Result<Vec<f32>, ModelError> {
+        self.advance(cache, adapter, ids, None)
+    }
+
+    /// As [`Model::step`], but looks at `stop` before every layer: for long prompts.
+    ///
+    /// # Errors
+    /// As [`Model::step`], and [`ModelError::Stopped`]. The cache then holds the pieces of `ids`
+    /// that were finished.
+    pub fn step_unless_stopped(
+        &self,
+        cache: &mut Cache,
+        adapter: Option<&Adapter>,
+        ids: &[u32],
+        stop: &Stop,
+    ) -> Result<Vec<f32>, ModelError> {
+        self.advance(cache, adapter, ids, Some(stop))
+    }
+
+    fn advance(
+        &self,
+        cache: &mut Cache,
+        adapter: Option<&Adapter>,
+        ids: &[u32],
+        stop: Option<&Stop>,
+    ) -> Result<Vec<f32>, ModelError> {
         self.check_ids(ids)?;
         if !cache.held.admits(adapter.map(Adapter::digest)) {
             return Err(ModelError::StaleCache);
@@ -36,17 +62,24 @@ impl Model {
         }
         let mut last = 0;
         for piece in ids.chunks(PREFILL_TOKENS.min(cache.scratch.rows)) {
-            last = self.step_piece(cache, adapter, piece);
+            last = self.step_piece(cache, adapter, piece, stop)?;
             cache.held.append(piece);
         }
         Ok(self.logits(cache, last))
     }
 
-    fn step_piece(&self, cache: &Cache, adapter: Option<&Adapter>, ids: &[u32]) -> usize {
+    fn step_piece(
+        &self,
+        cache: &Cache,
+        adapter: Option<&Adapter>,
+        ids: &[u32],
+        stop: Option<&Stop>,
+    ) -> Result<usize, ModelError> {
         let scratch = &cache.scratch;
         let cursor = Cursor { pos: cache.len(), tokens: ids.len() };
         self.embed(ids, &scratch.ids, &scratch.x[0], cursor);
         for layer in 0..self.arch.layers {
+            stop.map_or(Ok(()), Stop::check)?;
             let (x, out) = (&scratch.x[layer % 2], &scratch.x[(layer + 1) % 2]);
             let compiled =
                 self.compiled_block(layer, adapter.map(Adapter::layout), Mode::Infer, ids.len());
@@ -59,7 +92,7 @@ impl Model {
             bindings.push((v, &cache.states[layer].1));
             self.device.run(exec, &exec.bind(&bindings), cursor);
         }
-        ids.len() - 1
+        Ok(ids.len() - 1)
     }
 
     fn logits(&self, cache: &Cache, row: usize) -> Vec<f32> {

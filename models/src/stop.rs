@@ -1,14 +1,27 @@
 //! A request to stop, shared between the one who asks and the work that obeys.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::ModelError;
 
 /// Asks long work to end early. Scoring and training look at it before every program they run,
 /// which on a phone-sized model is a fraction of a second.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<Request>);
+
+#[derive(Debug)]
+struct Request {
+    made: AtomicBool,
+    /// Looks left until it makes itself.
+    looks: AtomicU64,
+}
+
+impl Default for Request {
+    fn default() -> Request {
+        Request { made: AtomicBool::new(false), looks: AtomicU64::new(u64::MAX) }
+    }
+}
 
 impl Stop {
     /// A request that nobody has made yet.
@@ -16,9 +29,15 @@ impl Stop {
         Stop::default()
     }
 
+    /// A request that makes itself when it has been looked at `looks` times: it cuts work at a
+    /// place that can be repeated, which no clock can do.
+    pub fn after(looks: u64) -> Stop {
+        Stop(Arc::new(Request { looks: AtomicU64::new(looks), ..Request::default() }))
+    }
+
     /// Asks the work to stop. Can't be taken back.
     pub fn request(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.made.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
@@ -27,6 +46,12 @@ impl Stop {
 
     /// Whether the work should stop.
     pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        // Below 2^63 only where `after` put it there.
+        if self.0.looks.load(Ordering::Relaxed) < 1 << 63
+            && self.0.looks.fetch_sub(1, Ordering::Relaxed) == 0
+        {
+            self.request();
+        }
+        self.0.made.load(Ordering::Relaxed)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use sapwood_models::{Adapter, Cache, Message, Role, Stop, TokenType, Utf8Stream};
 
@@ -9,7 +10,7 @@ use crate::error::LearnerError;
 use crate::journal::{Interaction, StopReason, Turn};
 use crate::prompt::Prompt;
 use crate::sample::{SampleError, Sampler, Sampling};
-use crate::shared::{AdapterSet, Shared};
+use crate::shared::{AdapterSet, Shared, Went};
 use crate::signal::Signal;
 use crate::store::Digest;
 use crate::verify::ends_in_loop;
@@ -205,6 +206,8 @@ pub struct Generation {
     text: String,
     pending: Utf8Stream,
     nll_sum: f64,
+    /// The shortest decoding step so far: a reader's pauses and other work don't count.
+    fastest: Option<Duration>,
     events: VecDeque<Event>,
 }
 
@@ -234,6 +237,7 @@ impl Generation {
             text: String::new(),
             pending: Utf8Stream::default(),
             nll_sum: 0.0,
+            fastest: None,
             events: VecDeque::new(),
         }
     }
@@ -291,7 +295,10 @@ impl Generation {
         }
         let state = self.state.as_mut().expect("present until the end");
         let cache = state.cache.as_mut().expect("made when the prompt was computed");
+        let started = Instant::now();
         self.ready.logits = model.step(cache, self.ready.pinned.adapter.as_ref(), &[token])?;
+        let took = started.elapsed();
+        self.fastest = Some(self.fastest.map_or(took, |fastest| fastest.min(took)));
         Ok(())
     }
 
@@ -346,8 +353,8 @@ impl Generation {
             stop,
             mean_nll: (drawn > 0).then(|| (self.nll_sum / drawn as f64) as f32),
         };
-        let looping = ends_in_loop(&self.tokens);
-        self.shared.replied(interaction, &self.ready.pinned, looping)?;
+        let went = Went { looping: ends_in_loop(&self.tokens), fastest: self.fastest };
+        self.shared.replied(interaction, &self.ready.pinned, went)?;
         if let Some(replaced) = self.replaces.take() {
             self.shared.signal(replaced, Signal::Regenerated { new_reply: self.id })?;
         }

@@ -34,9 +34,14 @@ impl Default for DeviceState {
 }
 
 impl DeviceState {
+    /// Whether the system lets the processor run as fast as it can.
+    pub fn is_at_full_speed(&self) -> bool {
+        !self.low_power_mode && self.thermal < Thermal::Serious
+    }
+
     /// Training is for devices that are plugged in, unused and cool.
     pub fn allows_training(&self) -> bool {
-        self.charging && self.idle && !self.low_power_mode && self.thermal < Thermal::Serious
+        self.charging && self.idle && self.is_at_full_speed()
     }
 }
 

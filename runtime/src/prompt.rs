@@ -7,6 +7,7 @@
 use sapwood_models::{Message, Model, ModelError, Role, Sequence, Special, TokenType};
 
 use crate::error::LearnerError;
+use crate::learn::example::Example;
 
 /// A past exchange that is shown to the model as an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,18 @@ pub struct Prompt {
 }
 
 impl Prompt {
+    /// The prompt of an example, with past exchanges in front.
+    pub(crate) fn of(example: &Example, shots: Vec<Shot>) -> Prompt {
+        let mut prompt = Prompt { shots, ..Prompt::default() };
+        for message in &example.prompt {
+            match message.role {
+                Role::System => prompt.instructions = Some(message.content.clone()),
+                Role::User | Role::Assistant => prompt.turns.push(message.clone()),
+            }
+        }
+        prompt
+    }
+
     /// The tokens up to where the reply begins, at most `limit` of them: if they are more,
     /// examples go first (the least similar ones) and then the oldest turns.
     ///

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use sapwood_models::{Adapter, AdapterFile, Message, Model, Role, Special};
 
@@ -20,6 +21,7 @@ use crate::prompt::Shot;
 use crate::rng::Rng;
 use crate::seal::{Seal, random};
 use crate::signal::Signal;
+use crate::slice::Progress;
 use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, Trial};
 use crate::swap::InForce;
 
@@ -38,7 +40,7 @@ pub(crate) struct Shared {
     force: InForce<AdapterSet>,
     kept: Mutex<Kept>,
     /// Held by the slice that is training: slices take turns.
-    pub training: Mutex<()>,
+    pub training: Mutex<Progress>,
     /// Ids drawn, where they are reproducible.
     ids: AtomicU64,
 }
@@ -55,8 +57,14 @@ pub(crate) struct Kept {
     memory: Option<Memory>,
     /// Over the adapter in force, since its swap.
     watch: Watch,
-    /// Tokens that the candidate has drawn in this session without a fault.
-    good_tokens: u32,
+}
+
+/// How a reply went, apart from what it says.
+pub(crate) struct Went {
+    /// Its tokens end in a loop.
+    pub looping: bool,
+    /// Its shortest decoding step.
+    pub fastest: Option<Duration>,
 }
 
 impl Shared {
@@ -82,8 +90,7 @@ impl Shared {
             consent,
             retrieval_enabled: config.retrieval.enabled,
             memory: None,
-            watch: Watch::new(config.learning.watch),
-            good_tokens: 0,
+            watch: Watch::new(config.learning.watch, None),
         };
         Ok(Shared {
             model,
@@ -140,8 +147,7 @@ impl Shared {
         if set.digest != self.in_force().digest {
             self.force.swap(set);
             kept.memory = None;
-            kept.watch = Watch::new(self.config.learning.watch);
-            kept.good_tokens = 0;
+            kept.watch = Watch::new(self.config.learning.watch, kept.watch.p95_us());
         }
         Ok(())
     }
@@ -185,33 +191,25 @@ impl Shared {
         &self,
         interaction: Interaction,
         used: &AdapterSet,
-        degenerate: bool,
+        went: Went,
     ) -> Result<(), LearnerError> {
         let mut kept = self.kept();
         let tokens = interaction.tokens;
         if kept.consent == Consent::Granted {
             self.record(&mut kept, Record::Interaction(interaction))?;
         }
-        let reply = Event::Reply { ms_per_token: 0, degenerate, format_failed: false };
-        self.observe(&mut kept, used.digest, reply)?;
-        if !degenerate && kept.store.candidate().map(|g| g.digest) == used.digest {
-            self.count_health(&mut kept, tokens)?;
-        }
-        Ok(())
+        // A device that slows down by itself says nothing about an adapter.
+        let fastest = went.fastest.filter(|_| kept.device.is_at_full_speed());
+        let fastest_us = fastest.map(|time| u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
+        let reply = Event::Reply { tokens, fastest_us, degenerate: went.looping };
+        self.observe(&mut kept, used.digest, reply)
     }
 
-    /// Enough good tokens make a healthy session, enough healthy sessions confirm the candidate.
-    fn count_health(&self, kept: &mut Kept, tokens: u32) -> Result<(), LearnerError> {
-        if kept.store.candidate().is_none() {
-            return Ok(());
-        }
-        kept.good_tokens += tokens;
-        if kept.good_tokens < self.config.learning.watch.healthy_tokens {
-            return Ok(());
-        }
-        kept.good_tokens = 0;
+    /// A healthy session of what is in force; enough of them confirm the candidate.
+    fn count_health(&self, kept: &mut Kept) -> Result<(), LearnerError> {
+        let candidate = kept.store.candidate().map(|g| g.digest);
         // Another reply of this session may have closed the trial; the next one opens its own.
-        if !kept.store.in_trial() {
+        if candidate.is_none() || candidate != self.in_force().digest || !kept.store.in_trial() {
             return Ok(());
         }
         kept.store.healthy()?;
@@ -221,22 +219,25 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells the watch; takes the adapter back if the watch says so.
+    /// Tells the watch, and does what it says. The base model can't be taken back.
     fn observe(
         &self,
         kept: &mut Kept,
         used: Option<Digest>,
         event: Event,
     ) -> Result<(), LearnerError> {
-        if used.is_none() || used != self.in_force().digest {
+        if used != self.in_force().digest {
             return Ok(());
         }
-        if let Action::Rollback(why) = kept.watch.observe(event) {
-            log::warn!("the adapter in force is taken back: {why}");
-            kept.store.rollback(Reason::Unhealthy)?;
-            self.put_in_force(kept)?;
+        match kept.watch.observe(event) {
+            Action::Healthy => self.count_health(kept),
+            Action::Rollback(why) if used.is_some() => {
+                log::warn!("the adapter in force is taken back: {why}");
+                kept.store.rollback(Reason::Unhealthy)?;
+                self.put_in_force(kept)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub fn signal(&self, reply: u128, signal: Signal) -> Result<(), LearnerError> {

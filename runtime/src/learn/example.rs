@@ -38,6 +38,8 @@ pub struct Turn {
     pub adapter: Option<[u8; 32]>,
     /// What the user did, in order of time.
     pub signals: Vec<Signal>,
+    /// Mean negative log-likelihood of its tokens when it was made, in nats, if known.
+    pub mean_nll: Option<f32>,
     /// Whether a verifier passed the reply, if one ran.
     pub verified: Option<bool>,
 }
@@ -111,6 +113,7 @@ pub(crate) fn turn(i: &Interaction, category: String) -> Turn {
         reply_tokens: i.tokens,
         adapter: i.adapter_digest,
         signals: Vec::new(),
+        mean_nll: i.mean_nll,
         verified: None,
     }
 }
@@ -646,6 +649,7 @@ mod tests {
             reply_tokens: 40,
             adapter: None,
             signals,
+            mean_nll: None,
             verified: None,
         }
     }

@@ -54,8 +54,11 @@ pub struct TrainState {
     pub losses: Vec<f32>,
     /// Updates that were left out because the gradient was not finite.
     pub skipped: u32,
-    /// Tokens trained on.
+    /// Tokens of all updates made.
     pub tokens: u64,
+    /// Tokens of the sequences that are in `gradient`: they count when the update is made, so that
+    /// one that starts again counts once.
+    pub update_tokens: u64,
 }
 
 impl TrainState {
@@ -71,6 +74,7 @@ impl TrainState {
             losses: Vec::new(),
             skipped: 0,
             tokens: 0,
+            update_tokens: 0,
         }
     }
 
@@ -83,6 +87,7 @@ impl TrainState {
         self.gradient.fill(0.0);
         self.micro = 0;
         self.partial = (0.0, 0.0);
+        self.update_tokens = 0;
     }
 }
 
@@ -150,7 +155,7 @@ impl<'m> Trainer<'m> {
         self.state.partial.0 += value * f64::from(weight);
         self.state.partial.1 += f64::from(weight);
         self.state.micro += 1;
-        self.state.tokens += sequence.ids.len() as u64;
+        self.state.update_tokens += sequence.ids.len() as u64;
         if self.state.micro == self.config.batch {
             self.update();
         }
@@ -171,6 +176,7 @@ impl<'m> Trainer<'m> {
             None => state.skipped += 1,
         }
         state.losses.push((loss * scale) as f32);
+        state.tokens += state.update_tokens;
         state.restart_update();
         state.step += 1;
     }

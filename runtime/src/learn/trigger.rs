@@ -4,7 +4,6 @@
 //! Everything else is answered at once by retrieval, which costs nothing.
 
 use super::bet::{RateBet, Stakes, bet_above};
-use super::posterior::Outcomes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -15,6 +14,15 @@ pub struct Observation {
     pub category: String,
     /// How bad it went, in 0..=1: see `Judged::badness`. Silent turns count as 0.
     pub bad: f64,
+}
+
+/// How sure the model was of one answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Confidence {
+    /// Its category.
+    pub category: String,
+    /// Geometric mean of the probabilities of its tokens, in 0..=1.
+    pub mean_probability: f64,
 }
 
 /// One example that training would use.
@@ -37,12 +45,10 @@ pub struct Situation {
     pub lessons: Vec<Lesson>,
     /// Usual badness by category, from the window before the last promotion: see [`baseline`].
     pub baselines: BTreeMap<String, f64>,
-    /// Outcomes of re-running the evaluation: now against when the active adapter was promoted.
-    pub evaluated: BTreeMap<String, Outcomes>,
-    /// Mean token probability of each answer since the promotion, each in 0..=1.
-    pub confidence: Vec<f64>,
-    /// The mean of the same at the promotion.
-    pub confidence_baseline: Option<f64>,
+    /// How sure the model was of its answers since the last promotion, in order of time.
+    pub confidences: Vec<Confidence>,
+    /// Usual confidence by category, from before the last promotion: see [`usual_confidence`].
+    pub usual_confidences: BTreeMap<String, f64>,
     /// When the last training run ended, if there was one.
     pub last_trained_ms: Option<u64>,
     /// Now.
@@ -66,12 +72,6 @@ pub struct Rules {
     pub sessions: usize,
     /// Least time between two training runs.
     pub cooldown_ms: u64,
-    /// Fall of the pass rate over all that counts.
-    pub drop: f64,
-    /// Fall of the pass rate in one category that counts.
-    pub category_drop: f64,
-    /// Posterior probability of such a fall that is enough.
-    pub drop_p: f64,
 }
 
 impl Default for Rules {
@@ -83,9 +83,6 @@ impl Default for Rules {
             all_examples: 24.0,
             sessions: 2,
             cooldown_ms: 24 * 3_600_000,
-            drop: 0.03,
-            category_drop: 0.10,
-            drop_p: 0.8,
         }
     }
 }
@@ -101,13 +98,6 @@ pub enum Why {
         evidence: f64,
         /// What that had to reach.
         threshold: f64,
-    },
-    /// The evaluation has become worse.
-    Dropped {
-        /// Which category; `None` for all together.
-        category: Option<String>,
-        /// P(the fall is as large as the rule names).
-        p: f64,
     },
     /// The model has become less sure of its answers.
     LessConfident {
@@ -155,8 +145,6 @@ impl fmt::Display for Why {
                     "{category} fails more than usual (evidence {evidence:.0} ≥ {threshold:.0})"
                 )
             }
-            Why::Dropped { category: Some(c), p } => write!(f, "{c} got worse (P = {p:.2})"),
-            Why::Dropped { category: None, p } => write!(f, "evaluation got worse (P = {p:.2})"),
             Why::LessConfident { evidence, threshold } => {
                 write!(f, "answers are less sure (evidence {evidence:.0} ≥ {threshold:.0})")
             }
@@ -216,10 +204,27 @@ pub fn baseline(bads: &[f64], default_rate: f64) -> f64 {
     ((sum + 20.0 * default_rate) / (bads.len() as f64 + 20.0)).clamp(0.02, 0.5)
 }
 
+/// Usual confidence by category, from answers before the last promotion: their mean less two
+/// standard errors, because a bet against a target that is too high by chance would win by chance.
+/// A category with fewer than 20 answers has none: it is not compared.
+pub fn usual_confidence(before: &[Confidence]) -> BTreeMap<String, f64> {
+    let mut known = BTreeMap::<&str, Vec<f64>>::new();
+    for c in before {
+        known.entry(&c.category).or_default().push(c.mean_probability.clamp(0.0, 1.0));
+    }
+    let usual = |ps: &[f64]| {
+        let n = ps.len() as f64;
+        let mean = ps.iter().sum::<f64>() / n;
+        let variance = ps.iter().map(|p| (p - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        mean - 2.0 * (variance / n).sqrt()
+    };
+    let enough = known.into_iter().filter(|(_, ps)| ps.len() >= 20);
+    enough.map(|(category, ps)| (category.to_owned(), usual(&ps))).collect()
+}
+
 /// Decides. A pure function of the situation.
 pub fn decide(situation: &Situation, rules: &Rules) -> Decision {
     let mut why = failures(situation, rules);
-    why.extend(drops(situation, rules));
     why.extend(less_confident(situation, rules));
     let mut hold = Vec::new();
     if why.is_empty() {
@@ -257,28 +262,16 @@ fn failures(situation: &Situation, rules: &Rules) -> Vec<Why> {
         .collect()
 }
 
-fn drops(situation: &Situation, rules: &Rules) -> Vec<Why> {
-    let fall = |o: Outcomes, by: f64| 1.0 - o.posterior().p_delta_above(-by);
-    let all = situation.evaluated.values().fold(Outcomes::default(), |a, o| Outcomes {
-        wins: a.wins + o.wins,
-        losses: a.losses + o.losses,
-        n: a.n + o.n,
-    });
-    let categories = situation.evaluated.iter().map(|(category, outcomes)| {
-        (Some(category.clone()), fall(*outcomes, rules.category_drop), outcomes.n)
-    });
-    std::iter::once((None, fall(all, rules.drop), all.n))
-        .chain(categories)
-        .filter(|(_, p, n)| *n > 0 && *p >= rules.drop_p)
-        .map(|(category, p, _)| Why::Dropped { category, p })
-        .collect()
-}
-
+/// One bet over all categories. Each answer is compared with what is usual in its category, or an
+/// app would look less sure whenever its user turns to harder requests.
 fn less_confident(situation: &Situation, rules: &Rules) -> Option<Why> {
-    let usual = situation.confidence_baseline?.clamp(0.01, 0.99);
     let stakes = Stakes { alpha: rules.alpha, share_max: 0.5 };
-    let doubt = situation.confidence.iter().map(|p| 1.0 - p.clamp(0.0, 1.0));
-    let evidence = bet_above(doubt, 1.0 - usual, stakes).peak;
+    // Under "no less sure than usual" each of these has a mean of at most 1/2.
+    let doubts = situation.confidences.iter().filter_map(|c| {
+        let usual = situation.usual_confidences.get(&c.category)?;
+        Some(0.5 + (usual - c.mean_probability.clamp(0.0, 1.0)) / 2.0)
+    });
+    let evidence = bet_above(doubts, 0.5, stakes).peak;
     let threshold = 1.0 / rules.alpha;
     (evidence >= threshold).then_some(Why::LessConfident { evidence, threshold })
 }
@@ -381,21 +374,43 @@ mod tests {
         assert!(alarms <= 60, "{alarms} of 400");
     }
 
+    fn sure(p: f64, category: &str, n: usize) -> Vec<Confidence> {
+        vec![Confidence { category: category.into(), mean_probability: p }; n]
+    }
+
     #[test]
-    fn a_worse_evaluation_and_falling_confidence_ask_for_training() {
-        let bad = Outcomes { wins: 0, losses: 8, n: 40 };
-        let s = Situation { evaluated: [("old".to_owned(), bad)].into(), ..ready() };
-        assert_eq!(decide(&s, &Rules::default()).why.len(), 2);
-        let noise = Outcomes { wins: 2, losses: 3, n: 40 };
-        let s = Situation { evaluated: [("old".to_owned(), noise)].into(), ..ready() };
-        assert!(decide(&s, &Rules::default()).why.is_empty());
-        let sure = |p: f64| Situation {
-            confidence: vec![p; 60],
-            confidence_baseline: Some(0.8),
-            ..ready()
+    fn falling_confidence_asks_for_training_and_a_change_of_requests_does_not() {
+        let usual = usual_confidence(&[sure(0.9, "triage", 40), sure(0.5, "draft", 40)].concat());
+        let decide = |confidences| {
+            let s = Situation { confidences, usual_confidences: usual.clone(), ..ready() };
+            decide(&s, &Rules::default())
         };
-        assert!(decide(&sure(0.6), &Rules::default()).train);
-        assert!(!decide(&sure(0.8), &Rules::default()).train);
+        let d = decide(sure(0.7, "triage", 60));
+        assert!(d.train && matches!(d.why[..], [Why::LessConfident { .. }]), "{d}");
+        assert!(!decide(sure(0.9, "triage", 60)).train);
+        assert!(!decide(sure(0.5, "draft", 200)).train, "harder requests, no less sure of them");
+        assert!(!decide(sure(0.1, "unknown", 200)).train, "nothing to compare with");
+        assert!(usual_confidence(&sure(0.9, "triage", 19)).is_empty());
+    }
+
+    #[test]
+    fn noise_in_confidence_rarely_asks_for_training() {
+        let draw = |rng: &mut Rng| Confidence {
+            category: "all".into(),
+            mean_probability: 0.6 + 0.4 * rng.uniform(),
+        };
+        let alarms = (0..400)
+            .filter(|&seed| {
+                let mut rng = Rng::new(seed);
+                let mut some = |n| (0..n).map(|_| draw(&mut rng)).collect::<Vec<_>>();
+                let (before, confidences) = (some(20 + seed as usize % 200), some(300));
+                let usual_confidences = usual_confidence(&before);
+                let s = Situation { confidences, usual_confidences, ..ready() };
+                decide(&s, &Rules::default()).train
+            })
+            .count();
+        println!("A/A: {alarms} of 400 users train on noise in confidence");
+        assert!(alarms <= 20, "{alarms} of 400");
     }
 
     #[test]

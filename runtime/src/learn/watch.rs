@@ -1,30 +1,30 @@
 //! Watching a promoted adapter in real use, and taking it back.
 //!
-//! Three watches with different reach. Hard rules act on one observation: numbers that are not
-//! finite, a reply that runs in circles, a broken format, crashes. The health rule says when a
-//! trial counts as survived. The canary compares bad events of candidate and production at random
-//! times; on one user it catches disasters only, which is why the paired gate carries the decision.
+//! Three watches with different reach. Hard rules act on few observations: numbers that are not
+//! finite, replies that run in circles, tokens that take longer. The health rule says when a trial
+//! counts as survived. The canary compares bad events of candidate and production at random times;
+//! on one user it catches disasters only, which is why the paired gate carries the decision.
+//!
+//! Crashes are not watched here, because who crashed cannot report: the store pays a try before an
+//! adapter is used and takes it back when the tries are spent.
 
 use super::bet::RateBet;
 
 /// Something seen while the adapter under watch is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// One token was drawn from finite logits.
-    Token,
     /// A reply ended.
     Reply {
-        /// Milliseconds it took per token.
-        ms_per_token: u32,
-        /// `verify::is_degenerate` of its text.
+        /// Tokens drawn, all from finite logits.
+        tokens: u32,
+        /// Microseconds of its fastest decoding step: what a token costs when nothing else runs.
+        /// `None` if there was no such step, or the device was hot or saving power.
+        fastest_us: Option<u32>,
+        /// `verify::ends_in_loop` of its tokens.
         degenerate: bool,
-        /// Whether a must-pass format check failed.
-        format_failed: bool,
     },
     /// The sampler refused: logits were not finite.
     NonFinite,
-    /// The process died with a reply under way; found at the next start.
-    Crash,
     /// The user's verdict on a reply is in: see `Judged::badness`. `bad_percent` is 0..=100.
     Judged {
         /// How bad, in percent.
@@ -44,24 +44,13 @@ pub enum Rollback {
         /// How many.
         replies: u32,
     },
-    /// A must-pass format check failed.
-    #[error("a must-pass format check failed")]
-    Format,
-    /// It crashed repeatedly right after the swap.
-    #[error("{crashes} crashes within {replies} replies of the swap")]
-    Crashes {
-        /// How many.
-        crashes: u32,
-        /// Replies since the swap.
-        replies: u32,
-    },
-    /// It is much slower than what it replaced.
-    #[error("p95 of {p95_ms} ms per token, {before_ms} ms before the swap")]
+    /// It is slower than what it replaced.
+    #[error("p95 of {p95_us} µs per token, {before_us} µs before the swap")]
     Slow {
-        /// Milliseconds per token now.
-        p95_ms: u32,
-        /// Milliseconds per token before.
-        before_ms: u32,
+        /// Microseconds per token now.
+        p95_us: u32,
+        /// Microseconds per token before.
+        before_us: u32,
     },
     /// Users fare worse with it.
     #[error("replies fail more often (evidence {evidence:.1}, needed {needed:.0})")]
@@ -76,16 +65,16 @@ pub enum Rollback {
 /// Limits of the watch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Tokens with finite logits, and no failure, after which a trial counts as healthy.
+    /// Tokens with finite logits, in replies that don't run in circles, after which a trial counts
+    /// as healthy.
     pub healthy_tokens: u32,
     /// Degenerate replies that take it back.
     pub degenerate_replies: u32,
-    /// Crashes, within `early_replies` of the swap, that take it back.
-    pub crashes: u32,
-    /// What counts as right after the swap.
-    pub early_replies: u32,
-    /// p95 of milliseconds per token before the swap, if known.
-    pub p95_before_ms: Option<u32>,
+    /// Share by which p95 per token may grow over what it was before the swap...
+    pub slower_share: f64,
+    /// ...if it grows by more than this many microseconds too: less nobody notices, and on small
+    /// models it would be noise.
+    pub slower_us: u32,
     /// Usual badness of a turn before the swap.
     pub usual_bad: f64,
     /// E-value that takes it back: false with probability at most 1 / this.
@@ -97,9 +86,8 @@ impl Default for Limits {
         Limits {
             healthy_tokens: 64,
             degenerate_replies: 2,
-            crashes: 2,
-            early_replies: 10,
-            p95_before_ms: None,
+            slower_share: 0.25,
+            slower_us: 2_000,
             usual_bad: 0.08,
             evidence: 20.0,
         }
@@ -111,7 +99,7 @@ impl Default for Limits {
 pub enum Action {
     /// Go on.
     Continue,
-    /// This trial has just become healthy; reported once.
+    /// Enough good tokens for a healthy session; counting starts again.
     Healthy,
     /// Take the adapter back now.
     Rollback(Rollback),
@@ -119,58 +107,51 @@ pub enum Action {
 
 /// Replies whose speed is remembered.
 const SPEEDS: usize = 40;
+/// A p95 of fewer replies means nothing.
+const SPEEDS_MIN: usize = 20;
 
-/// The watch over one adapter since its swap.
+/// The watch over what is in force since its swap. Over the bare base model it only learns how
+/// fast that is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Watch {
     limits: Limits,
-    tokens: u32,
-    replies: u32,
+    good_tokens: u32,
     degenerate: u32,
-    crashes: u32,
-    speeds_ms: Vec<u32>,
+    speeds_us: Vec<u32>,
+    before_us: Option<u32>,
     rate: RateBet,
 }
 
 impl Watch {
-    /// A watch that has seen nothing.
-    pub fn new(limits: Limits) -> Watch {
+    /// A watch that has seen nothing. `before_us` is [`Watch::p95_us`] of what was in force
+    /// before, if known: speeds of another process don't count, because the device may have been
+    /// in another state.
+    pub fn new(limits: Limits, before_us: Option<u32>) -> Watch {
         Watch {
             limits,
-            tokens: 0,
-            replies: 0,
+            good_tokens: 0,
             degenerate: 0,
-            crashes: 0,
-            speeds_ms: Vec::new(),
+            speeds_us: Vec::new(),
+            before_us,
             rate: RateBet::test(limits.usual_bad),
         }
     }
 
-    /// Tokens seen so far.
-    pub fn tokens(&self) -> u32 {
-        self.tokens
+    /// p95 over the last replies, of the microseconds of each one's fastest decoding step.
+    pub fn p95_us(&self) -> Option<u32> {
+        let mut sorted = self.speeds_us.clone();
+        sorted.sort_unstable();
+        let enough = sorted.len() >= SPEEDS_MIN;
+        enough.then(|| sorted[(sorted.len() * 95).div_ceil(100) - 1])
     }
 
     /// Takes in one event.
     pub fn observe(&mut self, event: Event) -> Action {
         match event {
-            Event::Token => {
-                self.tokens = self.tokens.saturating_add(1);
-                let healthy = self.tokens == self.limits.healthy_tokens && self.degenerate == 0;
-                if healthy { Action::Healthy } else { Action::Continue }
+            Event::Reply { tokens, fastest_us, degenerate } => {
+                self.reply(tokens, fastest_us, degenerate)
             }
             Event::NonFinite => Action::Rollback(Rollback::NonFinite),
-            Event::Reply { format_failed: true, .. } => Action::Rollback(Rollback::Format),
-            Event::Reply { ms_per_token, degenerate, .. } => self.reply(ms_per_token, degenerate),
-            Event::Crash => {
-                self.crashes += 1;
-                let early = self.replies <= self.limits.early_replies;
-                if early && self.crashes >= self.limits.crashes {
-                    let (crashes, replies) = (self.crashes, self.replies);
-                    return Action::Rollback(Rollback::Crashes { crashes, replies });
-                }
-                Action::Continue
-            }
             Event::Judged { bad_percent } => {
                 let evidence = self.rate.observe(f64::from(bad_percent) / 100.0);
                 let needed = self.limits.evidence;
@@ -182,29 +163,33 @@ impl Watch {
         }
     }
 
-    fn reply(&mut self, ms_per_token: u32, degenerate: bool) -> Action {
-        self.replies += 1;
+    fn reply(&mut self, tokens: u32, fastest_us: Option<u32>, degenerate: bool) -> Action {
         self.degenerate += u32::from(degenerate);
         if self.degenerate >= self.limits.degenerate_replies {
             return Action::Rollback(Rollback::Degenerate { replies: self.degenerate });
         }
-        if self.speeds_ms.len() == SPEEDS {
-            self.speeds_ms.remove(0);
-        }
-        self.speeds_ms.push(ms_per_token);
-        match self.limits.p95_before_ms {
-            // A p95 needs 20 replies to mean anything. More than a quarter slower is too slow.
-            Some(before_ms) if self.speeds_ms.len() >= 20 => {
-                let mut sorted = self.speeds_ms.clone();
-                sorted.sort_unstable();
-                let p95_ms = sorted[(sorted.len() * 95).div_ceil(100) - 1];
-                if u64::from(p95_ms) * 4 > u64::from(before_ms.max(1)) * 5 {
-                    return Action::Rollback(Rollback::Slow { p95_ms, before_ms });
-                }
-                Action::Continue
+        if let Some(us) = fastest_us {
+            if self.speeds_us.len() == SPEEDS {
+                self.speeds_us.remove(0);
             }
-            _ => Action::Continue,
+            self.speeds_us.push(us);
         }
+        if let (Some(p95_us), Some(before_us)) = (self.p95_us(), self.before_us) {
+            let over = f64::from(p95_us) - f64::from(before_us);
+            let share = self.limits.slower_share * f64::from(before_us);
+            if over > share && over > f64::from(self.limits.slower_us) {
+                return Action::Rollback(Rollback::Slow { p95_us, before_us });
+            }
+        }
+        if degenerate {
+            return Action::Continue;
+        }
+        self.good_tokens = self.good_tokens.saturating_add(tokens);
+        if self.good_tokens < self.limits.healthy_tokens {
+            return Action::Continue;
+        }
+        self.good_tokens = 0;
+        Action::Healthy
     }
 }
 
@@ -279,58 +264,66 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
-    const GOOD: Event = Event::Reply { ms_per_token: 20, degenerate: false, format_failed: false };
+    fn reply(tokens: u32, fastest_us: Option<u32>) -> Event {
+        Event::Reply { tokens, fastest_us, degenerate: false }
+    }
+
+    const CIRCLES: Event = Event::Reply { tokens: 90, fastest_us: None, degenerate: true };
 
     #[test]
     fn hard_rules_act_at_once() {
-        let watch = || Watch::new(Limits::default());
+        let watch = || Watch::new(Limits::default(), None);
         assert_eq!(watch().observe(Event::NonFinite), Action::Rollback(Rollback::NonFinite));
-        let broken = Event::Reply { ms_per_token: 1, degenerate: false, format_failed: true };
-        assert_eq!(watch().observe(broken), Action::Rollback(Rollback::Format));
-        let circles = Event::Reply { ms_per_token: 1, degenerate: true, format_failed: false };
         let mut w = watch();
-        assert_eq!(w.observe(circles), Action::Continue);
-        assert_eq!(w.observe(GOOD), Action::Continue);
-        assert_eq!(w.observe(circles), Action::Rollback(Rollback::Degenerate { replies: 2 }));
-        let mut w = watch();
-        assert_eq!(w.observe(Event::Crash), Action::Continue);
-        let crashed = Rollback::Crashes { crashes: 2, replies: 0 };
-        assert_eq!(w.observe(Event::Crash), Action::Rollback(crashed));
-        let mut w = watch();
-        (0..11).for_each(|_| assert_eq!(w.observe(GOOD), Action::Continue));
-        assert_eq!(w.observe(Event::Crash), Action::Continue);
-        assert_eq!(w.observe(Event::Crash), Action::Continue);
+        assert_eq!(w.observe(CIRCLES), Action::Continue);
+        assert_eq!(w.observe(reply(5, None)), Action::Continue);
+        assert_eq!(w.observe(CIRCLES), Action::Rollback(Rollback::Degenerate { replies: 2 }));
     }
 
     #[test]
-    fn health_is_reported_once_after_64_good_tokens() {
-        let mut w = Watch::new(Limits::default());
-        let actions: Vec<Action> = (0..200).map(|_| w.observe(Event::Token)).collect();
-        assert_eq!(actions.iter().position(|a| *a == Action::Healthy), Some(63));
-        assert_eq!(actions.iter().filter(|a| **a == Action::Healthy).count(), 1);
-        let mut w = Watch::new(Limits::default());
-        w.observe(Event::Reply { ms_per_token: 1, degenerate: true, format_failed: false });
-        assert!((0..200).all(|_| w.observe(Event::Token) == Action::Continue));
+    fn health_takes_64_good_tokens() {
+        let mut w = Watch::new(Limits::default(), None);
+        let healthy = |w: &mut Watch, n| {
+            (0..n).filter(|_| w.observe(reply(10, None)) == Action::Healthy).count()
+        };
+        assert_eq!((healthy(&mut w, 6), healthy(&mut w, 1), healthy(&mut w, 7)), (0, 1, 1));
+        let mut w = Watch::new(Limits::default(), None);
+        assert_eq!(w.observe(CIRCLES), Action::Continue);
+        assert_eq!((healthy(&mut w, 6), healthy(&mut w, 1)), (0, 1));
     }
 
     #[test]
     fn slowness_is_judged_by_p95_of_at_least_twenty_replies() {
-        let limits = Limits { p95_before_ms: Some(20), ..Limits::default() };
-        let slow = |ms| Event::Reply { ms_per_token: ms, degenerate: false, format_failed: false };
-        let mut w = Watch::new(limits);
-        for _ in 0..60 {
-            assert_eq!(w.observe(slow(25)), Action::Continue);
+        let limits = Limits::default();
+        let mut production = Watch::new(limits, None);
+        for n in 0..SPEEDS as u32 {
+            assert_eq!(production.p95_us().is_some(), n >= SPEEDS_MIN as u32);
+            assert_eq!(production.observe(reply(1, Some(20_000 - n))), Action::Continue);
         }
-        let mut w = Watch::new(limits);
-        let at = (1..).find(|_| w.observe(slow(26)) != Action::Continue);
-        assert_eq!(at, Some(20));
+        let before = production.p95_us();
+        assert_eq!(before, Some(19_998));
+        let first = |us, before| {
+            let mut w = Watch::new(limits, before);
+            (1..=100).find(|_| matches!(w.observe(reply(1, Some(us))), Action::Rollback(_)))
+        };
+        assert_eq!(first(24_900, before), None, "not a quarter slower");
+        assert_eq!(first(25_100, before), Some(20));
+        assert_eq!(first(u32::MAX, None), None, "nothing to compare with");
+        assert_eq!(first(2_400, Some(400)), None, "six times slower, and nobody notices");
+        assert_eq!(first(2_401, Some(400)), Some(20));
+        let mut w = Watch::new(limits, before);
+        for n in 0..200 {
+            let hiccup = if n % 25 == 24 { 90_000 } else { 20_000 };
+            let action = w.observe(reply(1, Some(hiccup)));
+            assert!(!matches!(action, Action::Rollback(_)), "one in 25 replies is slow");
+        }
     }
 
     #[test]
     fn failing_replies_take_an_adapter_back_and_usual_ones_do_not() {
         let mut rng = Rng::new(4);
         let mut run = |rate: f64, most: u32| {
-            let mut w = Watch::new(Limits::default());
+            let mut w = Watch::new(Limits::default(), None);
             (1..=most).find(|_| {
                 let bad_percent = if rng.chance(rate) { 100 } else { 0 };
                 w.observe(Event::Judged { bad_percent }) != Action::Continue

@@ -1,32 +1,29 @@
 //! Measuring a candidate against the adapter in force, on what the user wrote or used.
 
-use sapwood_models::{Adapter, ModelError, Role, Stop};
+use sapwood_models::{Adapter, ModelError, Stop};
 
+use super::measured::{Key, Measured, Question};
+use super::pace::{Pace, unless_stopped};
 use crate::error::LearnerError;
 use crate::learn::example::Example;
 use crate::learn::gate::{Checked, Paired, Report};
 use crate::memory::Memory;
-use crate::prompt::{Prompt, Shot};
+use crate::prompt::Prompt;
 use crate::sample::{Sampler, Sampling};
 use crate::shared::Shared;
 use crate::verify::is_degenerate;
-
-/// The prompt of an example, with past exchanges in front.
-pub(super) fn prompt(example: &Example, shots: Vec<Shot>) -> Prompt {
-    let mut prompt = Prompt { shots, ..Prompt::default() };
-    for message in &example.prompt {
-        match message.role {
-            Role::System => prompt.instructions = Some(message.content.clone()),
-            Role::User | Role::Assistant => prompt.turns.push(message.clone()),
-        }
-    }
-    prompt
-}
 
 /// An adapter with the memory that goes with it.
 pub(super) struct Arm<'a> {
     pub adapter: Option<&'a Adapter>,
     pub memory: Memory,
+}
+
+/// Which arm is asked.
+#[derive(Clone, Copy)]
+enum Side {
+    Candidate,
+    Production,
 }
 
 /// Both arms are measured as they are in use: with retrieval from their own memory if it is
@@ -39,65 +36,106 @@ pub(super) struct Evaluation<'a> {
     pub retrieval: bool,
     /// Examples from here on are new since the last promotion.
     pub since_ms: u64,
-    pub stop: &'a Stop,
+}
+
+/// A measurement under way: what is known already, and how long it may go on.
+pub(super) struct Work<'w, 'a> {
+    pub measured: &'w mut Measured,
+    pub pace: &'w mut Pace<'a>,
+}
+
+impl Work<'_, '_> {
+    /// Measures what is not known yet.
+    fn once(
+        &mut self,
+        key: Key,
+        measure: impl FnOnce(&Stop) -> Result<f64, LearnerError>,
+    ) -> Result<f64, LearnerError> {
+        if let Some(known) = self.measured.get(key) {
+            return Ok(known);
+        }
+        let value = self.pace.piece(measure)?;
+        self.measured.insert(key, value);
+        Ok(value)
+    }
 }
 
 impl Evaluation<'_> {
-    /// Everything that the gate asks for; `None` if a stop came first.
+    /// Everything that the gate asks for; `None` if a stop or the end of the slice came first.
     pub fn report(
         &self,
         held_out: &[Example],
         attempt: u32,
+        work: &mut Work<'_, '_>,
     ) -> Result<Option<Report>, LearnerError> {
-        match self.measure(held_out, attempt) {
-            Err(LearnerError::Model(ModelError::Stopped)) => Ok(None),
-            report => report.map(Some),
-        }
+        unless_stopped(self.measure(held_out, attempt, work))
     }
 
-    fn measure(&self, held_out: &[Example], attempt: u32) -> Result<Report, LearnerError> {
+    fn measure(
+        &self,
+        held_out: &[Example],
+        attempt: u32,
+        work: &mut Work<'_, '_>,
+    ) -> Result<Report, LearnerError> {
         let mut report = Report { attempt, ..Report::default() };
         for (i, example) in held_out.iter().enumerate() {
             let new = example.authored() && example.time_ms >= self.since_ms;
-            report.paired.push(self.paired(example, new)?);
+            report.paired.push(self.paired(example, new, work)?);
             if i < self.shared.config.learning.checked_items {
-                report.checked.push(self.checked(example, new)?);
+                report.checked.push(self.checked(example, new, work)?);
             }
         }
         Ok(report)
     }
 
-    fn paired(&self, example: &Example, new: bool) -> Result<Paired, LearnerError> {
-        let nll = |arm, retrieval| self.nll(arm, retrieval, example);
-        let production_nll = nll(&self.production, self.retrieval)?;
+    fn paired(
+        &self,
+        example: &Example,
+        new: bool,
+        work: &mut Work<'_, '_>,
+    ) -> Result<Paired, LearnerError> {
+        let mut nll = |side, retrieval| self.nll(side, retrieval, example, work);
+        let production_nll = nll(Side::Production, self.retrieval)?;
         Ok(Paired {
             session: example.session,
             category: example.category.clone(),
             authored: example.authored(),
             new,
-            candidate_nll: nll(&self.candidate, self.retrieval)?,
+            candidate_nll: nll(Side::Candidate, self.retrieval)?,
             production_nll,
             retrieval_nll: Some(match self.retrieval {
                 true => production_nll,
-                false => nll(&self.production, true)?,
+                false => nll(Side::Production, true)?,
             }),
         })
     }
 
-    fn checked(&self, example: &Example, new: bool) -> Result<Checked, LearnerError> {
-        let passes = |arm, retrieval| self.passes(arm, retrieval, example);
-        let production = passes(&self.production, self.retrieval)?;
+    fn checked(
+        &self,
+        example: &Example,
+        new: bool,
+        work: &mut Work<'_, '_>,
+    ) -> Result<Checked, LearnerError> {
+        let mut passes = |side, retrieval| self.passes(side, retrieval, example, work);
+        let production = passes(Side::Production, self.retrieval)?;
         Ok(Checked {
             category: example.category.clone(),
             new,
             must_pass: false,
-            candidate: passes(&self.candidate, self.retrieval)?,
+            candidate: passes(Side::Candidate, self.retrieval)?,
             production,
             retrieval: Some(match self.retrieval {
                 true => production,
-                false => passes(&self.production, true)?,
+                false => passes(Side::Production, true)?,
             }),
         })
+    }
+
+    fn arm(&self, side: Side) -> &Arm<'_> {
+        match side {
+            Side::Candidate => &self.candidate,
+            Side::Production => &self.production,
+        }
     }
 
     fn prompt(&self, arm: &Arm<'_>, retrieval: bool, example: &Example) -> Prompt {
@@ -105,56 +143,82 @@ impl Evaluation<'_> {
             let Example { surface, lineage, .. } = example;
             self.shared.shots(&arm.memory, surface, &example.prompt, lineage)
         };
-        prompt(example, if retrieval { recall() } else { Vec::new() })
+        Prompt::of(example, if retrieval { recall() } else { Vec::new() })
     }
 
     /// Negative log-likelihood of what the user wanted, in nats per token.
-    fn nll(&self, arm: &Arm<'_>, retrieval: bool, example: &Example) -> Result<f64, LearnerError> {
-        let model = &self.shared.model;
+    fn nll(
+        &self,
+        side: Side,
+        retrieval: bool,
+        example: &Example,
+        work: &mut Work<'_, '_>,
+    ) -> Result<f64, LearnerError> {
+        let (model, arm) = (&self.shared.model, self.arm(side));
         let prompt = self.prompt(arm, retrieval, example);
         let limit = self.shared.config.context_tokens;
         let sequence = prompt.sequence(model, &example.target, limit)?;
-        let logp = model.score(arm.adapter, &sequence, self.stop)?;
-        let sum: f64 = logp.iter().map(|&l| f64::from(l)).sum();
-        Ok(-sum / logp.len().max(1) as f64)
+        let question = Question::new("likelihood", arm.adapter.map(Adapter::digest));
+        let key = question.tokens(&sequence.ids).number(sequence.target_count()).key();
+        work.once(key, |stop| {
+            let logp = model.score(arm.adapter, &sequence, stop)?;
+            let sum: f64 = logp.iter().map(|&l| f64::from(l)).sum();
+            Ok(-sum / logp.len().max(1) as f64)
+        })
     }
 
     /// Whether the text generated at temperature 0 is what the user wanted, or, on surfaces
     /// without one right text, at least sound.
     fn passes(
         &self,
-        arm: &Arm<'_>,
+        side: Side,
         retrieval: bool,
         example: &Example,
+        work: &mut Work<'_, '_>,
     ) -> Result<bool, LearnerError> {
-        let prompt = self.prompt(arm, retrieval, example);
-        let wanted = self.shared.request_ids(&example.target).len();
-        let most = wanted + SPARE_TOKENS;
-        let text = greedy(self.shared, arm.adapter, &prompt, most, self.stop)?;
-        if self.shared.config.learning.exact {
-            return Ok(text.trim() == example.target.trim());
-        }
-        Ok(!text.trim().is_empty() && !is_degenerate(&text))
+        let (shared, arm) = (self.shared, self.arm(side));
+        let most = shared.request_ids(&example.target).len() + SPARE_TOKENS;
+        let ids = prompt_ids(shared, &self.prompt(arm, retrieval, example), most)?;
+        let wanted = shared.config.learning.exact.then(|| example.target.trim());
+        let question = Question::new("check", arm.adapter.map(Adapter::digest));
+        let question = question.tokens(&ids).number(most).number(wanted.is_some().into());
+        let key = question.bytes(wanted.unwrap_or_default().as_bytes()).key();
+        let passed = work.once(key, |stop| {
+            let text = greedy(shared, arm.adapter, &ids, most, stop)?;
+            let passes = match wanted {
+                Some(wanted) => text.trim() == wanted,
+                None => !text.trim().is_empty() && !is_degenerate(&text),
+            };
+            Ok(f64::from(u8::from(passes)))
+        })?;
+        Ok(passed > 0.0)
     }
 }
 
 /// Tokens beyond the wanted text's own that a generated text may have before it is cut off.
 const SPARE_TOKENS: usize = 16;
 
-/// The reply at temperature 0, of at most `most` tokens.
+/// The tokens of a prompt that leaves room for a reply of `most`.
+pub(super) fn prompt_ids(
+    shared: &Shared,
+    prompt: &Prompt,
+    most: usize,
+) -> Result<Vec<u32>, LearnerError> {
+    prompt.tokens(&shared.model, shared.config.context_tokens.saturating_sub(most).max(1))
+}
+
+/// The reply to the prompt `ids` at temperature 0, of at most `most` tokens.
 pub(super) fn greedy(
     shared: &Shared,
     adapter: Option<&Adapter>,
-    prompt: &Prompt,
+    ids: &[u32],
     most: usize,
     stop: &Stop,
 ) -> Result<String, LearnerError> {
     let model = &shared.model;
-    let limit = shared.config.context_tokens.saturating_sub(most).max(1);
-    let ids = prompt.tokens(model, limit)?;
     let mut cache = model.cache(ids.len() + most);
     let mut sampler = Sampler::new(Sampling::greedy())?;
-    let mut logits = model.step(&mut cache, adapter, &ids)?;
+    let mut logits = model.step_unless_stopped(&mut cache, adapter, ids, stop)?;
     let mut made = Vec::new();
     while made.len() < most {
         if stop.is_requested() {

@@ -13,6 +13,12 @@ use crate::learn::optimizer::Moments;
 use crate::learn::train::TrainState;
 use crate::store::{Digest, digest_of};
 
+use super::measured::Measured;
+
+/// First bytes of a checkpoint, with its version. One of another version is dropped, and the run
+/// with it: its lessons are still in the journal.
+const FORMAT: [u8; 4] = *b"SWR2";
+
 /// One sequence to train on.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
 pub(super) struct Lesson {
@@ -56,6 +62,7 @@ struct State {
     losses: Vec<f32>,
     skipped: u32,
     tokens: u64,
+    update_tokens: u64,
 }
 
 /// What a run is made of before its first step.
@@ -138,6 +145,7 @@ impl Run {
             losses: state.losses.clone(),
             skipped: state.skipped,
             tokens: state.tokens,
+            update_tokens: state.update_tokens,
         };
     }
 
@@ -154,6 +162,7 @@ impl Run {
             losses: state.losses,
             skipped: state.skipped,
             tokens: state.tokens,
+            update_tokens: state.update_tokens,
         }
     }
 
@@ -162,17 +171,27 @@ impl Run {
         digest_of(&self.archive())
     }
 
-    /// The bytes of the checkpoint.
-    pub fn archive(&self) -> Vec<u8> {
+    fn archive(&self) -> Vec<u8> {
         let bytes = rkyv::to_bytes::<rancor::Error>(self);
         bytes.expect("plain data always archives").into_vec()
     }
 
-    /// The run of a checkpoint; `None` for one of another version.
-    pub fn from_archive(bytes: &[u8]) -> Option<Run> {
-        let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
-        aligned.extend_from_slice(bytes);
-        rkyv::from_bytes::<Run, rancor::Error>(&aligned).ok()
+    /// The bytes of a checkpoint: version, length of the archive, archive, measurements.
+    pub fn checkpoint(&self, measured: &Measured) -> Vec<u8> {
+        let archive = self.archive();
+        let length = (archive.len() as u64).to_le_bytes();
+        [&FORMAT[..], &length, &archive, &measured.to_bytes()].concat()
+    }
+
+    /// What a checkpoint holds; `None` for one of another version.
+    pub fn from_checkpoint(bytes: &[u8]) -> Option<(Run, Measured)> {
+        let (length, rest) = bytes.strip_prefix(&FORMAT)?.split_first_chunk::<8>()?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        let (archive, measured) = rest.split_at_checked(length)?;
+        let mut aligned = AlignedVec::<16>::with_capacity(archive.len());
+        aligned.extend_from_slice(archive);
+        let run = rkyv::from_bytes::<Run, rancor::Error>(&aligned).ok()?;
+        Some((run, Measured::from_bytes(measured)?))
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conversation;
+mod judging;
 mod refusal;
 mod swaps;
 mod training;

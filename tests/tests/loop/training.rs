@@ -9,12 +9,12 @@ use sapwood::signal::Signal;
 use sapwood::{Budget, Config, Consent, Learner, Outcome, SliceReport};
 use sapwood_models::Stop;
 
-use super::{config, greedy, open};
+use super::{Random, config, greedy, open};
 
-const STEPS: u32 = 4;
-const LONG: Duration = Duration::from_secs(600);
+pub(super) const STEPS: u32 = 4;
+pub(super) const LONG: Duration = Duration::from_secs(600);
 
-fn training_config(steps: u32) -> Config {
+pub(super) fn training_config(steps: u32) -> Config {
     let mut config = config();
     let learning = &mut config.learning;
     learning.trigger = trigger::Rules {
@@ -106,35 +106,62 @@ fn a_run_cut_anywhere_ends_with_the_same_bits() {
     println!("MEASURED: {} instants to be killed at in {STEPS} updates", moments.len());
 }
 
+/// Goes on in slices that `stops` cut, to the end of the run; what the last one says, and the
+/// tokens of all of them.
+fn in_slices(learner: &Learner, stops: impl IntoIterator<Item = Stop>) -> (SliceReport, u64) {
+    let (mut tokens, mut report) = (0, None);
+    for stop in stops {
+        let slice = learner.train_slice(Budget::time(LONG), &stop).unwrap();
+        tokens += slice.tokens;
+        let done = slice.outcome != Outcome::Paused;
+        report = Some(slice);
+        if done {
+            break;
+        }
+    }
+    let report = report.filter(|report| report.outcome != Outcome::Paused);
+    let report = report.unwrap_or_else(|| {
+        let rest = finish(learner);
+        tokens += rest.tokens;
+        rest
+    });
+    (report, tokens)
+}
+
 #[test]
-fn a_stop_in_the_middle_of_an_update_changes_nothing() {
+fn a_stop_at_any_look_changes_no_bit_and_no_count() {
     let image = taught();
-    let straight = resume(&image, STEPS).1;
-    let losses = finish(&straight).losses;
-    let (_, learner) = resume(&image, STEPS);
-    let mut stops = 0;
-    let whole = loop {
-        // The first half of the updates is cut again and again, the rest runs through.
-        let stop = Stop::new();
-        let report = std::thread::scope(|scope| {
-            let training = scope.spawn(|| learner.train_slice(Budget::time(LONG), &stop).unwrap());
-            std::thread::sleep(Duration::from_millis(10 + 7 * stops));
-            stop.request();
-            training.join().unwrap()
-        });
-        stops += 1;
-        if report.outcome != Outcome::Paused {
-            break report;
-        }
-        if report.step >= STEPS / 2 || stops == 12 {
-            break finish(&learner);
-        }
+    let straight = finish(&resume(&image, STEPS).1);
+    assert!(straight.tokens > 0);
+    let same = |(report, tokens): (SliceReport, u64), cuts: &str| {
+        assert_eq!((report.state, tokens), (straight.state, straight.tokens), "{cuts}");
+        assert_eq!(report.losses, straight.losses, "{cuts}");
+        assert_eq!(report.outcome, straight.outcome, "{cuts}");
     };
-    assert_eq!(whole.losses, losses, "after {stops} stops");
-    let adapter = |learner: &Learner| learner.adapters().last().map(|known| known.digest);
-    assert!(adapter(&straight).is_some());
-    assert_eq!(adapter(&learner), adapter(&straight), "after {stops} stops");
-    println!("MEASURED: the same adapter after {stops} stops");
+    // How often a run looks: the first stop that comes too late.
+    let paused = |looks| {
+        let learner = resume(&image, STEPS).1;
+        let report = learner.train_slice(Budget::time(LONG), &Stop::after(looks)).unwrap();
+        report.outcome == Outcome::Paused
+    };
+    let (mut early, mut late) = (0, 1 << 12);
+    assert!(paused(early) && !paused(late));
+    while late - early > 8 {
+        let middle = (early + late) / 2;
+        if paused(middle) { early = middle } else { late = middle }
+    }
+    for cut in (0..12).map(|n| 1 + n * early / 12 + n % 5) {
+        let learner = resume(&image, STEPS).1;
+        same(in_slices(&learner, [Stop::after(cut)]), &format!("cut at look {cut} of {early}"));
+    }
+    // Cut again and again, mostly before the update is whole.
+    for seed in 0..2 {
+        let mut random = Random(seed);
+        let cuts: Vec<u64> = (0..12).map(|_| random.below(early as usize / 3) as u64).collect();
+        let learner = resume(&image, STEPS).1;
+        same(in_slices(&learner, cuts.iter().map(|&n| Stop::after(n))), &format!("{cuts:?}"));
+    }
+    println!("MEASURED: {early} looks in {STEPS} updates, 36 cuts, the same bits and tokens");
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Judging in lent time: whatever cuts it, the verdict and the adapter are those of a run that was
+//! left alone.
+
+use std::time::Duration;
+
+use sapwood::disk::sim::{Image, SimDisk};
+use sapwood::learn::gate::{Thresholds, Verdict};
+use sapwood::learn::optimizer::Schedule;
+use sapwood::learn::split::Shares;
+use sapwood::signal::Signal;
+use sapwood::store::{Digest, State};
+use sapwood::{Budget, Config, Consent, Learner, Outcome, SliceReport};
+use sapwood_models::Stop;
+
+use super::training::{LONG, training_config};
+use super::{greedy, open};
+
+const STEPS: u32 = 12;
+
+/// Half of the conversations are kept for the gate, which is easily pleased: what is tested here
+/// is how it is reached.
+fn judging_config() -> Config {
+    let mut config = training_config(STEPS);
+    // The same conversations, split in the same way, in every test.
+    config.reproducible = true;
+    // Without retrieval production can't know the answers, so training is worth its while.
+    config.retrieval.enabled = false;
+    let learning = &mut config.learning;
+    learning.split = Shares { train: 50, holdout: 50 };
+    learning.thresholds = Thresholds {
+        alpha: 0.999,
+        margin: 0.9,
+        not_worse_p: 0.0,
+        mcnemar: 0.0,
+        flips_max: 1.0,
+        category_p: 1.1,
+        benefit_p: 0.0,
+        need_retrieval: false,
+        ..Thresholds::default()
+    };
+    learning.train.optimizer.learning_rate = 5e-3;
+    learning.checked_items = 6;
+    learning.train.schedule = Schedule::Cosine { warmup_steps: 1 };
+    config
+}
+
+/// A user who has corrected sixteen replies and liked eight.
+fn taught() -> Image {
+    let disk = SimDisk::new();
+    let learner = open(&disk, judging_config());
+    learner.set_consent(Consent::Granted).unwrap();
+    for n in 0..24 {
+        let chat = learner.chat("mail", None, Vec::new()).unwrap();
+        let request = format!("Triage: parcel number {n} has not arrived");
+        let reply = chat.respond(&request, greedy(4)).unwrap().finish().unwrap();
+        let signal = match n % 3 {
+            0 => Signal::Accepted,
+            _ => Signal::Edited { text: "logistics".into() },
+        };
+        learner.signal(reply.id, signal).unwrap();
+    }
+    learner.flush().unwrap();
+    disk.image()
+}
+
+fn resume(image: &Image) -> (SimDisk, Learner) {
+    let disk = SimDisk::from_image(image.clone());
+    let learner = open(&disk, judging_config());
+    (disk, learner)
+}
+
+fn verdict(report: &SliceReport) -> Option<&Verdict> {
+    match &report.outcome {
+        Outcome::Promoted { verdict, .. } | Outcome::Rejected { verdict } => Some(verdict),
+        _ => None,
+    }
+}
+
+/// What a run comes to in the end: the last adapter with its place, and what is in force.
+type End = (Option<(Digest, State)>, Option<Digest>);
+
+fn end(learner: &Learner) -> End {
+    let last = learner.adapters().last().map(|known| (known.digest, known.state));
+    (last, learner.adapter_in_force())
+}
+
+/// A run that was left alone.
+fn straight(image: &Image) -> (SliceReport, End) {
+    let (_, learner) = resume(image);
+    let report = learner.train_slice(Budget::time(LONG), &Stop::new()).unwrap();
+    assert!(verdict(&report).expect("a verdict").promote, "{report}");
+    (report, end(&learner))
+}
+
+#[test]
+fn judging_in_the_smallest_slices_and_many_processes_comes_to_the_same_verdict() {
+    let image = taught();
+    let (whole, wanted) = straight(&image);
+    let (mut disk, mut slices, mut judging) = (SimDisk::from_image(image), 0, 0);
+    let report = loop {
+        // No time at all: one piece of work per slice, and a process for each.
+        let learner = open(&disk, judging_config());
+        let report = learner.train_slice(Budget::time(Duration::ZERO), &Stop::new()).unwrap();
+        slices += 1;
+        judging += u32::from(report.step == STEPS);
+        if report.outcome != Outcome::Paused {
+            assert_eq!(end(&learner), wanted);
+            break report;
+        }
+        assert!(slices < 400, "judging starts over");
+        disk = SimDisk::from_image(disk.image());
+    };
+    assert_eq!(report.state, whole.state);
+    assert_eq!(verdict(&report), verdict(&whole));
+    assert!(judging > 10, "judging was never cut");
+    println!("MEASURED: the same verdict after {slices} slices, {judging} of them judging");
+}
