@@ -1,4 +1,4 @@
-//! A whole file sealed in chunks, for adapters and checkpoints.
+//! A whole file sealed in chunks, for adapters, checkpoints and the list of refused digests.
 //!
 //! ```text
 //! 0   magic "SWF1"
@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     Adapter = 1,
     /// A trainer checkpoint.
     Checkpoint = 2,
+    /// The older refused digests.
+    Refused = 3,
 }
 
 fn nonce(chunk: usize, last: bool) -> [u8; 12] {

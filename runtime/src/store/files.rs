@@ -4,14 +4,19 @@ use std::io;
 
 use ring::digest::{SHA256, digest};
 
+use super::manifest::Manifest;
 use super::{Digest, Store, StoreError, hex};
-use crate::disk::at;
+use crate::disk::{Disk, at};
+use crate::seal::Seal;
 use crate::seal::sealed_file::{self, Purpose};
 
 pub(super) const ADAPTERS: &str = "a";
 pub(super) const CHECKPOINTS: &str = "c";
 const NEW: &str = "new.tmp";
 const SLOTS: [&str; 2] = ["c/0", "c/1"];
+const REFUSED: &str = "c/refused";
+/// Refused digests that the file keeps: 128 KiB, a refusal a day for eleven years.
+pub(super) const REFUSED_MOST: usize = 4096;
 
 /// SHA-256.
 pub fn digest_of(bytes: &[u8]) -> Digest {
@@ -126,6 +131,39 @@ impl Store {
             }
         }
         Ok(newest)
+    }
+
+    /// Moves the older refused digests out of the manifest, when it holds many. The file is durable
+    /// before the manifest lets go of them. Without room for it they stay where they are: a full
+    /// disk must not stop a rollback.
+    pub(super) fn make_room_for_refusals(&mut self, next: &mut Manifest) {
+        let Some((old, rest)) = next.without_old_refusals() else { return };
+        let mut refused = self.refused_before.clone();
+        refused.extend(old.iter().filter(|digest| !self.refused_before.contains(digest)));
+        refused.drain(..refused.len().saturating_sub(REFUSED_MOST));
+        match self.write_refused(&refused) {
+            Ok(()) => (*next, self.refused_before) = (rest, refused),
+            Err(error) => log::warn!("refused digests stay in the manifest for now: {error}"),
+        }
+    }
+
+    fn write_refused(&self, refused: &[Digest]) -> Result<(), StoreError> {
+        let sealed = sealed_file::seal(&self.seal, Purpose::Refused, 0, refused.as_flattened())?;
+        self.replace(CHECKPOINTS, REFUSED, &sealed)
+    }
+
+    /// The refused digests that are not in the manifest any more, oldest first.
+    pub(super) fn read_refused(disk: &dyn Disk, seal: &Seal) -> Result<Vec<Digest>, StoreError> {
+        let file = match disk.read(REFUSED) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => at("read", REFUSED, read)?,
+        };
+        let Ok((_, bytes)) = sealed_file::open(seal, Purpose::Refused, &file) else {
+            // The adapters' own files are long gone: only the same bytes, staged again, would pass.
+            log::error!("the list of refused adapters is damaged; older refusals are lost");
+            return Ok(Vec::new());
+        };
+        Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 
     /// Removes files that the manifest does not need. What cannot be removed now goes at the next

@@ -23,7 +23,7 @@ pub enum State {
     Fallback,
     /// Given up for a better one. Its file is gone.
     Retired,
-    /// Rolled back. Its digest is refused for good, its file is gone.
+    /// Rolled back. Its digest is refused from then on, its file is gone.
     Bad,
     /// It learned from data that the user wants forgotten. As `Bad`.
     Revoked,
@@ -128,10 +128,11 @@ pub(super) struct Manifest {
     pub events: Vec<Event>,
 }
 
-/// Entries kept of what only the report needs, and of refused digests.
+/// Entries kept of what only the report needs.
 const KEPT_EVENTS: usize = 32;
 const KEPT_DEAD: usize = 8;
-const KEPT_REFUSED: usize = 64;
+/// Refused digests of each kind beyond which the older half moves to a file of its own.
+const REFUSED_HERE: usize = 64;
 
 impl State {
     /// Whether the generation's file must exist.
@@ -192,14 +193,24 @@ impl Manifest {
         }
     }
 
-    /// Bounds what only grows. The newest entries stay.
+    /// The refused digests that are to move to the file, oldest first, and the manifest without.
+    pub(super) fn without_old_refusals(&self) -> Option<(Vec<Digest>, Manifest)> {
+        let mut rest = self.clone();
+        let mut old = Vec::new();
+        for list in [&mut rest.bad, &mut rest.revoked] {
+            if list.len() > REFUSED_HERE {
+                old.extend(list.drain(..REFUSED_HERE / 2));
+            }
+        }
+        (!old.is_empty()).then_some((old, rest))
+    }
+
+    /// Bounds what only the report needs. The newest entries stay.
     pub(super) fn prune(&mut self) {
         fn newest<T>(list: &mut Vec<T>, kept: usize) {
             list.drain(..list.len().saturating_sub(kept));
         }
         newest(&mut self.events, KEPT_EVENTS);
-        newest(&mut self.bad, KEPT_REFUSED);
-        newest(&mut self.revoked, KEPT_REFUSED);
         let dead = self.generations.iter().filter(|known| !known.state.has_file()).count();
         let mut surplus = dead.saturating_sub(KEPT_DEAD);
         self.generations.retain(|generation| {

@@ -14,7 +14,7 @@
 //! * a generation that the manifest names has its complete, durable file (I3);
 //! * a candidate is put into use at most [`N_TRIES`] times without a healthy report: the try is
 //!   paid for before the adapter is used (I4);
-//! * what was rolled back or forgotten never comes back, and an adapter only ever meets the base
+//! * what was rolled back or forgotten never comes back (the last 4096 of them), and an adapter only ever meets the base
 //!   model that it was made for (I5–I7);
 //! * opening writes nothing before the state that it found is durable (I9).
 //!
@@ -73,6 +73,8 @@ pub struct Store {
     manifest: Manifest,
     base: Digest,
     now_ms: u64,
+    /// Refused digests that the manifest has no room for, oldest first.
+    refused_before: Vec<Digest>,
     /// Whether this session has begun a trial that has not been reported healthy.
     trial: bool,
     #[cfg(any(test, feature = "faults"))]
@@ -100,6 +102,7 @@ impl Store {
     pub fn open(disk: Arc<dyn Disk>, seal: Arc<Seal>, base: Digest) -> Result<Store, StoreError> {
         let lock = at(LOCK, LOCK, disk.lock(LOCK))?;
         let (slots, manifest) = Slots::open(Arc::clone(&disk), Arc::clone(&seal))?;
+        let refused_before = Store::read_refused(&*disk, &seal)?;
         let mut store = Store {
             disk,
             seal,
@@ -107,6 +110,7 @@ impl Store {
             manifest,
             base,
             now_ms: 0,
+            refused_before,
             trial: false,
             #[cfg(any(test, feature = "faults"))]
             mutant: None,
@@ -169,9 +173,10 @@ impl Store {
         &self.manifest.events
     }
 
-    /// Whether a digest was rolled back or forgotten and may not come back.
+    /// Whether a digest was rolled back or forgotten and may not come back. The last 4096 refusals
+    /// are remembered.
     pub fn is_refused(&self, digest: &Digest) -> bool {
-        self.manifest.refused(digest)
+        self.manifest.refused(digest) || self.refused_before.contains(digest)
     }
 
     /// Counts commits. It only ever grows.
@@ -215,6 +220,7 @@ impl Store {
 
     fn commit(&mut self, mut next: Manifest) -> Result<(), StoreError> {
         next.prune();
+        self.make_room_for_refusals(&mut next);
         assert!(next.is_sound(&self.base), "a transition broke the manifest's invariants");
         self.slots.write(&mut next)?;
         self.manifest = next;

@@ -37,7 +37,7 @@ impl Store {
             return Err(StoreError::TooManyMetrics { limit, name_bytes });
         }
         let digest = digest_of(bytes);
-        if self.manifest.refused(&digest) {
+        if self.is_refused(&digest) {
             return Err(StoreError::Refused { digest });
         }
         if self.manifest.live(&digest).is_some() && self.read_adapter(&digest).is_ok() {
@@ -206,8 +206,10 @@ impl Store {
         Ok(())
     }
 
-    /// Takes back every generation of `digests` and all that were trained from them: their data
-    /// is to be forgotten. The best clean ancestor is in force when this returns. Returns the
+    /// Takes back every generation of `digests` and all known here that were trained from them:
+    /// their data is to be forgotten. Generations long gone are not known here any more, so the
+    /// caller names every adapter that ever used the data: lineages in the journal contain those of
+    /// their parents. The best clean ancestor is in force when this returns. Returns the
     /// digests revoked.
     pub fn revoke(&mut self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let revoked = self.change(|next, now_ms| {

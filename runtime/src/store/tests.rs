@@ -116,6 +116,81 @@ fn confirmation_needs_health_and_a_whole_file() {
 }
 
 #[test]
+fn what_was_refused_stays_refused_however_much_came_after() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let bytes = |n: u32| n.to_le_bytes();
+    let digests: Vec<Digest> = (0..300)
+        .map(|n| {
+            let digest = store.stage(&bytes(n), Meta::default()).unwrap();
+            match n % 3 {
+                0 => store.turn_down(&digest).unwrap(),
+                1 => drop(store.revoke(&[digest]).unwrap()),
+                _ => {
+                    store.propose(&digest).unwrap();
+                    store.rollback(Reason::Unhealthy).unwrap();
+                }
+            }
+            digest
+        })
+        .collect();
+    for mut store in [store, open(&disk)] {
+        for (n, digest) in digests.iter().enumerate() {
+            assert!(store.is_refused(digest), "refusal {n} was forgotten");
+            let again = store.stage(&bytes(n as u32), Meta::default());
+            assert!(matches!(again, Err(StoreError::Refused { .. })));
+        }
+    }
+}
+
+#[test]
+fn a_refusal_that_moves_refusals_may_be_cut_or_find_the_disk_full() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let digests: Vec<Digest> = (0..64u32)
+        .map(|n| {
+            let digest = store.stage(&n.to_le_bytes(), Meta::default()).unwrap();
+            store.turn_down(&digest).unwrap();
+            digest
+        })
+        .collect();
+    let last = store.stage(b"last", Meta::default()).unwrap();
+    let before = disk.image();
+    let all_refused = |store: &Store| digests.iter().all(|digest| store.is_refused(digest));
+
+    // Killed or without power at any operation: what was refused is refused.
+    disk.record();
+    store.turn_down(&last).unwrap();
+    disk.mark();
+    let moments = disk.take_moments();
+    assert!(moments.len() > 6, "the list moved in {} operations", moments.len());
+    for (seed, moment) in moments.into_iter().enumerate() {
+        let power = Power { samples: 24, seed: seed as u64 };
+        let images = moment.image.after_power(power).into_iter().chain([moment.image]);
+        for image in images {
+            let store = open(&SimDisk::from_image(image));
+            assert!(all_refused(&store), "cut at {}", moment.under_way);
+        }
+    }
+    assert!(all_refused(&open(&disk)) && open(&disk).is_refused(&last));
+
+    // No room for the file: the refusal succeeds all the same, and the list moves later.
+    let disk = SimDisk::from_image(before);
+    let mut store = open(&disk);
+    let full = Fault { at: disk.operations(), kind: FaultKind::StorageFull, forever: true };
+    disk.fail(Some(full));
+    store.turn_down(&last).unwrap();
+    assert!(!disk.list("c").unwrap().contains(&"refused".to_owned()));
+    disk.fail(None);
+    let other = store.stage(b"other", Meta::default()).unwrap();
+    store.turn_down(&other).unwrap();
+    assert!(disk.list("c").unwrap().contains(&"refused".to_owned()));
+    for store in [store, open(&disk)] {
+        assert!(all_refused(&store) && store.is_refused(&last) && store.is_refused(&other));
+    }
+}
+
+#[test]
 fn revoking_takes_descendants_and_returns_to_the_clean_ancestor() {
     let disk = SimDisk::new();
     let mut store = open(&disk);
