@@ -349,6 +349,7 @@ impl Generation {
             reply: self.text.clone(),
             adapter_digest: self.ready.pinned.digest,
             seed: self.options.sampling.seed,
+            shots: self.ready.retrieved as u32,
             tokens: tokens as u32,
             stop,
             mean_nll: (drawn > 0).then(|| (self.nll_sum / drawn as f64) as f32),

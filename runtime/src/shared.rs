@@ -146,7 +146,6 @@ impl Shared {
         let set = load_in_force(&self.model, &mut kept.store)?;
         if set.digest != self.in_force().digest {
             self.force.swap(set);
-            kept.memory = None;
             kept.watch = Watch::new(self.config.learning.watch, kept.watch.p95_us());
         }
         Ok(())
@@ -293,14 +292,15 @@ impl Shared {
             return Vec::new();
         }
         if kept.memory.is_none() {
-            let learned = kept.ledger.lineage(self.in_force().digest.as_ref());
-            kept.memory = Some(self.memory(&kept, &learned));
+            kept.memory = Some(self.memory(&kept, &HashSet::new()));
         }
         let memory = kept.memory.as_ref().expect("just built");
         self.shots(memory, surface, turns, &[])
     }
 
-    /// What a memory recalls for a request, without what comes from the `excluded` replies.
+    /// What a memory recalls for a request, without what comes from the `excluded` replies. Nothing
+    /// if the model came to all of that by itself: it needs no examples there, and would only be
+    /// led astray.
     pub fn shots(
         &self,
         memory: &Memory,
@@ -321,29 +321,33 @@ impl Shared {
         };
         let recalled = memory.nearest(&query, &mut |id, row| self.model.token_embedding(id, row));
         let mut left = retrieval.token_budget;
-        let mut shots: Vec<Shot> = recalled
+        let mut shown: Vec<&Entry> = recalled
             .iter()
             .rev()
-            .filter(|r| !r.entry.lineage.iter().any(|id| excluded.contains(id)))
+            .map(|r| r.entry)
+            .filter(|entry| !entry.lineage.iter().any(|id| excluded.contains(id)))
             .take(retrieval.examples)
-            .take_while(|r| {
-                let fits = r.entry.cost_tokens <= left;
-                left = left.saturating_sub(r.entry.cost_tokens);
+            .take_while(|entry| {
+                let fits = entry.cost_tokens <= left;
+                left = left.saturating_sub(entry.cost_tokens);
                 fits
             })
-            .map(|r| Shot { prompt: r.entry.request.clone(), answer: r.entry.answer.clone() })
             .collect();
-        shots.reverse();
-        shots
+        if !shown.iter().any(|entry| entry.taught) {
+            return Vec::new();
+        }
+        shown.reverse();
+        let shot = |e: &Entry| Shot { prompt: e.request.clone(), answer: e.answer.clone() };
+        shown.into_iter().map(shot).collect()
     }
 
-    /// The memory that goes with an adapter: what it has `learned` is in its weights and need not
-    /// be shown to it again, which leaves the prompt to what came since.
-    pub fn memory(&self, kept: &Kept, learned: &HashSet<u128>) -> Memory {
+    /// All that can be retrieved, without what comes from the `excluded` replies. What an adapter
+    /// has learned stays: the two together do better than either.
+    pub fn memory(&self, kept: &Kept, excluded: &HashSet<u128>) -> Memory {
         // A request that builds on earlier turns means nothing without them.
         let whole = |e: &Example| e.prompt.iter().filter(|m| m.role == Role::User).count() == 1;
-        let fresh = |e: &Example| !e.lineage.iter().all(|id| learned.contains(id));
-        let examples = self.examples(kept).into_iter().filter(|e| whole(e) && fresh(e));
+        let open = |e: &Example| !e.lineage.iter().any(|id| excluded.contains(id));
+        let examples = self.examples(kept).into_iter().filter(|e| whole(e) && open(e));
         let entries = examples.map(|e| {
             let ids = self.request_ids(e.request());
             let answer = self.request_ids(&e.target).len();
@@ -355,6 +359,7 @@ impl Shared {
                 lineage: e.lineage,
                 surface: e.surface,
                 time_ms: e.time_ms,
+                taught: e.taught,
             }
         });
         let embed = &mut |id, row: &mut [f32]| self.model.token_embedding(id, row);

@@ -25,10 +25,9 @@ fn bars(seed: &str) {
         score("after", "overall"),
         value["seconds"],
     );
-    assert!(after >= 0.80 && after >= base + 0.40, "seed {seed}: {value:#}");
-    // The aim is 0.02, which not every user reaches yet: see the README's limits.
+    assert!(after >= 0.85 && after >= base + 0.40, "seed {seed}: {value:#}");
     assert!(
-        score("after", "old_categories") >= score("base", "old_categories") - 0.10,
+        score("after", "old_categories") >= score("base", "old_categories") - 0.02,
         "{value:#}"
     );
     assert!(score("after", "overall") >= score("with_retrieval", "overall"), "{value:#}");
@@ -44,7 +43,7 @@ fn bars(seed: &str) {
 #[test]
 #[ignore = "long: tests/run --only demo"]
 fn the_demo_reaches_its_bars() {
-    let seeds = std::env::var("SAPWOOD_DEMO_SEEDS").unwrap_or_else(|_| "1".to_owned());
+    let seeds = std::env::var("SAPWOOD_DEMO_SEEDS").unwrap_or_else(|_| "1 2 3".to_owned());
     for seed in seeds.split_whitespace() {
         bars(seed);
     }

@@ -55,6 +55,8 @@ pub struct Interaction {
     pub adapter_digest: Option<[u8; 32]>,
     /// Seed of the sampler.
     pub seed: u64,
+    /// Past exchanges that retrieval put in front of the request.
+    pub shots: u32,
     /// Tokens generated.
     pub tokens: u32,
     /// Why it ended.

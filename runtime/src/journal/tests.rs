@@ -41,6 +41,7 @@ fn every_kind_of_record_comes_back_as_it_was() {
             reply: String::new(),
             adapter_digest: Some([9; 32]),
             seed: u64::MAX,
+            shots: 0,
             tokens: 12,
             stop: StopReason::Cancelled,
             mean_nll: Some(0.25),

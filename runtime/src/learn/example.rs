@@ -34,6 +34,8 @@ pub struct Turn {
     pub reply: String,
     /// Its length.
     pub reply_tokens: u32,
+    /// Past exchanges that the model was shown with the request.
+    pub shots: u32,
     /// Digest of the adapter that made it; `None` for the base model.
     pub adapter: Option<[u8; 32]>,
     /// What the user did, in order of time.
@@ -111,6 +113,7 @@ pub(crate) fn turn(i: &Interaction, category: String) -> Turn {
         prompt: system.chain(said).collect(),
         reply: i.reply.clone(),
         reply_tokens: i.tokens,
+        shots: i.shots,
         adapter: i.adapter_digest,
         signals: Vec::new(),
         mean_nll: i.mean_nll,
@@ -372,6 +375,8 @@ pub struct Example {
     pub weight: f64,
     /// Why it is here.
     pub why: Why,
+    /// Whether the model did not come to it by itself: it was corrected, or shown past exchanges.
+    pub taught: bool,
     /// Ids of the replies that it comes from: what "forget this" has to reach.
     pub lineage: Vec<u128>,
     /// Category of the turn.
@@ -598,6 +603,7 @@ fn example(turn: &Turn, judged: &Judged, rules: &Rules) -> Option<Example> {
         prompt: turn.prompt.clone(),
         target: target.to_owned(),
         weight,
+        taught: turn.shots > 0 || !matches!(why, Why::Accepted),
         why,
         lineage: vec![turn.reply_id],
         category: turn.category.clone(),
@@ -647,6 +653,7 @@ mod tests {
             prompt: vec![message],
             reply: reply.into(),
             reply_tokens: 40,
+            shots: 0,
             adapter: None,
             signals,
             mean_nll: None,
@@ -680,6 +687,7 @@ mod tests {
                 reply: "hi".into(),
                 adapter_digest: Some([1; 32]),
                 seed: 0,
+                shots: 0,
                 tokens: 3,
                 stop: StopReason::End,
                 mean_nll: None,

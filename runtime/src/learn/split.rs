@@ -156,6 +156,7 @@ mod tests {
             prompt: vec![Message::new(Role::User, request)],
             target: target.into(),
             weight: 1.0,
+            taught: false,
             why: Why::Accepted,
             lineage: vec![session],
             category: "c".into(),

@@ -40,6 +40,8 @@ pub struct Entry {
     pub answer: String,
     /// Tokens of the request.
     pub ids: Vec<u32>,
+    /// Whether the model did not come to the answer by itself: it was corrected, or shown others.
+    pub taught: bool,
     /// What the two turns cost in a prompt, template included, in tokens.
     pub cost_tokens: usize,
 }

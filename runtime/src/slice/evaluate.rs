@@ -13,12 +13,6 @@ use crate::sample::{Sampler, Sampling};
 use crate::shared::Shared;
 use crate::verify::is_degenerate;
 
-/// An adapter with the memory that goes with it.
-pub(super) struct Arm<'a> {
-    pub adapter: Option<&'a Adapter>,
-    pub memory: Memory,
-}
-
 /// Which arm is asked.
 #[derive(Clone, Copy)]
 enum Side {
@@ -26,12 +20,14 @@ enum Side {
     Production,
 }
 
-/// Both arms are measured as they are in use: with retrieval from their own memory if it is
-/// switched on, at temperature 0.
+/// Both arms are measured as they are in use: with retrieval if it is switched on, at
+/// temperature 0.
 pub(super) struct Evaluation<'a> {
     pub shared: &'a Shared,
-    pub candidate: Arm<'a>,
-    pub production: Arm<'a>,
+    pub candidate: &'a Adapter,
+    /// `None` is the base model.
+    pub production: Option<&'a Adapter>,
+    pub memory: Memory,
     /// Whether replies are made with retrieval.
     pub retrieval: bool,
     /// Examples from here on are new since the last promotion.
@@ -131,17 +127,17 @@ impl Evaluation<'_> {
         })
     }
 
-    fn arm(&self, side: Side) -> &Arm<'_> {
+    fn adapter(&self, side: Side) -> Option<&Adapter> {
         match side {
-            Side::Candidate => &self.candidate,
-            Side::Production => &self.production,
+            Side::Candidate => Some(self.candidate),
+            Side::Production => self.production,
         }
     }
 
-    fn prompt(&self, arm: &Arm<'_>, retrieval: bool, example: &Example) -> Prompt {
+    fn prompt(&self, retrieval: bool, example: &Example) -> Prompt {
         let recall = || {
             let Example { surface, lineage, .. } = example;
-            self.shared.shots(&arm.memory, surface, &example.prompt, lineage)
+            self.shared.shots(&self.memory, surface, &example.prompt, lineage)
         };
         Prompt::of(example, if retrieval { recall() } else { Vec::new() })
     }
@@ -154,14 +150,14 @@ impl Evaluation<'_> {
         example: &Example,
         work: &mut Work<'_, '_>,
     ) -> Result<f64, LearnerError> {
-        let (model, arm) = (&self.shared.model, self.arm(side));
-        let prompt = self.prompt(arm, retrieval, example);
+        let (model, adapter) = (&self.shared.model, self.adapter(side));
+        let prompt = self.prompt(retrieval, example);
         let limit = self.shared.config.context_tokens;
         let sequence = prompt.sequence(model, &example.target, limit)?;
-        let question = Question::new("likelihood", arm.adapter.map(Adapter::digest));
+        let question = Question::new("likelihood", adapter.map(Adapter::digest));
         let key = question.tokens(&sequence.ids).number(sequence.target_count()).key();
         work.once(key, |stop| {
-            let logp = model.score(arm.adapter, &sequence, stop)?;
+            let logp = model.score(adapter, &sequence, stop)?;
             let sum: f64 = logp.iter().map(|&l| f64::from(l)).sum();
             Ok(-sum / logp.len().max(1) as f64)
         })
@@ -176,15 +172,15 @@ impl Evaluation<'_> {
         example: &Example,
         work: &mut Work<'_, '_>,
     ) -> Result<bool, LearnerError> {
-        let (shared, arm) = (self.shared, self.arm(side));
+        let (shared, adapter) = (self.shared, self.adapter(side));
         let most = shared.request_ids(&example.target).len() + SPARE_TOKENS;
-        let ids = prompt_ids(shared, &self.prompt(arm, retrieval, example), most)?;
+        let ids = prompt_ids(shared, &self.prompt(retrieval, example), most)?;
         let wanted = shared.config.learning.exact.then(|| example.target.trim());
-        let question = Question::new("check", arm.adapter.map(Adapter::digest));
+        let question = Question::new("check", adapter.map(Adapter::digest));
         let question = question.tokens(&ids).number(most).number(wanted.is_some().into());
         let key = question.bytes(wanted.unwrap_or_default().as_bytes()).key();
         let passed = work.once(key, |stop| {
-            let text = greedy(shared, arm.adapter, &ids, most, stop)?;
+            let text = greedy(shared, adapter, &ids, most, stop)?;
             let passes = match wanted {
                 Some(wanted) => text.trim() == wanted,
                 None => !text.trim().is_empty() && !is_degenerate(&text),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use sapwood_models::{Adapter, Provenance};
 
-use super::evaluate::{Arm, Evaluation, Work};
+use super::evaluate::{Evaluation, Work};
 use super::measured::Measured;
 use super::run::Run;
 use super::{Outcome, Slice};
@@ -92,12 +92,11 @@ impl Slice<'_> {
         let pinned = shared.in_force();
         let evaluation = {
             let kept = shared.kept();
-            let before = kept.ledger.lineage(pinned.digest.as_ref());
-            let arm = |adapter, learned| Arm { adapter, memory: shared.memory(&kept, learned) };
             Evaluation {
                 shared,
-                candidate: arm(Some(&candidate), learned),
-                production: arm(pinned.adapter.as_ref(), &before),
+                candidate: &candidate,
+                production: pinned.adapter.as_ref(),
+                memory: shared.memory(&kept, &HashSet::new()),
                 retrieval: kept.retrieval_enabled,
                 since_ms: since,
             }

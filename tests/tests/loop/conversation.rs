@@ -236,3 +236,23 @@ fn no_text_can_end_its_own_turn_or_speak_in_another_role() {
         assert_eq!(control_tokens(&model, &everywhere(&model, &text)), honest, "{text:?}");
     }
 }
+
+#[test]
+fn what_the_model_does_rightly_by_itself_is_not_shown_to_it() {
+    let learner = open(&SimDisk::new(), config());
+    learner.set_consent(Consent::Granted).unwrap();
+    let ask = |text: &str| {
+        let chat = learner.chat("mail", None, Vec::new()).unwrap();
+        chat.respond(text, greedy(8)).unwrap().finish().unwrap()
+    };
+    let own = ask(REQUEST);
+    learner.signal(own.id, Signal::Accepted).unwrap();
+    let like = "Triage: my parcel has still not arrived";
+    let alone = ask(like);
+    assert_eq!(alone.retrieved, 0, "nothing around here was ever wrong");
+    learner.signal(alone.id, Signal::Edited { text: "courier".into() }).unwrap();
+    let shown = ask("Triage: has my parcel arrived yet");
+    assert_eq!(shown.retrieved, 2, "the correction, and what stays right beside it");
+    learner.signal(shown.id, Signal::Accepted).unwrap();
+    assert_eq!(learner.turns()[2].shots, 2);
+}

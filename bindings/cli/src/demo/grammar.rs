@@ -17,6 +17,8 @@ use serde_json::Value;
 const KNOWN: &str = include_str!("../../../../models/assets/known.json");
 /// What the demo's users may bring; absent from the model's training text.
 const POOL: &str = include_str!("pool.json");
+/// More phrasings of known tasks, for anchors alone.
+const ANCHORS: &str = include_str!("anchors.json");
 
 type Strings = BTreeMap<String, String>;
 type Lists = BTreeMap<String, Vec<String>>;
@@ -58,6 +60,7 @@ struct Group {
     answers: Strings,
     train: Vec<String>,
     heldout: Vec<String>,
+    anchors: Vec<String>,
 }
 
 impl Group {
@@ -74,16 +77,24 @@ impl Group {
             answers,
             train: strings(&value["train"]),
             heldout: strings(&value["heldout"]),
+            anchors: Vec::new(),
         }
     }
 
-    /// What the model was not trained on is shared out between measuring and anchors, by turns.
+    fn with_anchors(mut self, anchors: &Value) -> Group {
+        if let Some(more) = anchors[&self.task].get(&self.category) {
+            self.anchors = strings(more);
+        }
+        self
+    }
+
+    /// Held-out phrasings are shared out between measuring and anchors, by turns.
     fn phrasings(&self, split: Split) -> Vec<&String> {
-        let by_turns = |first: usize| self.heldout.iter().skip(first).step_by(2).collect();
+        let by_turns = |first: usize| self.heldout.iter().skip(first).step_by(2);
         match split {
             Split::Train => self.train.iter().collect(),
-            Split::Heldout => by_turns(0),
-            Split::Anchor => by_turns(1),
+            Split::Heldout => by_turns(0).collect(),
+            Split::Anchor => by_turns(1).chain(&self.anchors).collect(),
         }
     }
 
@@ -110,7 +121,7 @@ pub struct User {
 impl User {
     /// The user of this seed.
     pub fn draw(seed: u64) -> User {
-        let (known, pool) = (parse(KNOWN), parse(POOL));
+        let (known, pool, anchors) = (parse(KNOWN), parse(POOL), parse(ANCHORS));
         let mut rng = Rng::new(seed);
         let mut new: Vec<Group> = array(&pool["categories"]).iter().map(Group::parse).collect();
         let keep = pool["pick"]["categories"].as_u64().map_or(0, |n| n as usize).min(new.len());
@@ -134,7 +145,10 @@ impl User {
             name,
             forms: object(&known["forms"]).map(|(k, v)| (k.clone(), string(v))).collect(),
             lexicons: lexicons.map(|(k, v)| (k.clone(), strings(v))).collect(),
-            known: array(&known["groups"]).iter().map(Group::parse).collect(),
+            known: array(&known["groups"])
+                .iter()
+                .map(|group| Group::parse(group).with_anchors(&anchors))
+                .collect(),
             new,
             preferences,
         }
@@ -396,6 +410,8 @@ mod tests {
         let user = User::draw(1);
         for group in user.known.iter().chain(&user.new) {
             assert!(group.heldout.iter().all(|text| !group.train.contains(text)));
+            let measured = group.phrasings(Split::Heldout);
+            assert!(group.phrasings(Split::Anchor).iter().all(|text| !measured.contains(text)));
             assert!(group.heldout.len() >= 2 && group.train.len() >= 4);
         }
     }

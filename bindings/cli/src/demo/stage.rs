@@ -64,9 +64,9 @@ pub fn options(record: bool) -> Options {
 fn config(dir: &Path, seed: u64, clock: Arc<AtomicU64>) -> Config {
     let train = TrainConfig {
         lora: LoraConfig { rank: 8, alpha: 16.0, targets: Target::ALL.to_vec() },
-        optimizer: AdamW { learning_rate: 1.2e-3, ..AdamW::default() },
+        optimizer: AdamW { learning_rate: 8e-4, ..AdamW::default() },
         schedule: Schedule::Cosine { warmup_steps: 10 },
-        steps: 450,
+        steps: 600,
         batch: 8,
     };
     Config {
@@ -74,7 +74,7 @@ fn config(dir: &Path, seed: u64, clock: Arc<AtomicU64>) -> Config {
         retrieval: Retrieval { examples: 3, min_similarity: 0.33, ..Retrieval::default() },
         learning: Learning {
             train,
-            mix: Mix { new: 0.35, replay: 0.15, anchor: 0.5 },
+            mix: Mix { new: 0.22, replay: 0.08, anchor: 0.7 },
             // The gate needs a few dozen conversations to be sure of anything.
             split: Shares { train: 60, holdout: 20 },
             checked_items: 120,
@@ -105,7 +105,7 @@ fn anchors(seed: u64) -> Vec<Anchor> {
 }
 
 /// Prompts among the anchors.
-const ANCHORS: usize = 300;
+const ANCHORS: usize = 2000;
 
 impl Stage {
     pub fn open(dir: &Path, seed: u64, threads: Option<usize>) -> Result<Stage, Failure> {
