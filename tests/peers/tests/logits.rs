@@ -71,8 +71,9 @@ fn errors(path: &Path, vocab: usize, seed: u64) -> Errors {
 }
 
 /// The bar is on the difference to llama.cpp, or on our own error, and where its own rounding costs
-/// it more than the bar, on being no worse than it but for chance. Two engines that both round are apart by the sum of their errors: more
-/// than twice that would be a difference in meaning, not in rounding.
+/// it more than the bar, on being no worse than it but for chance. Two engines that both round are
+/// apart by the sum of their errors: more than twice that would be a difference in meaning, not in
+/// rounding.
 fn verdict(name: &str, e: &Errors, bar: f64) -> Option<String> {
     let line = format!(
         "{name}: NMSE to llama.cpp {:.1e}; to its f32 on the same weights: ours {:.1e}, its own \
