@@ -24,8 +24,8 @@ struct Errors {
 
 impl Errors {
     /// As in the logits' test: we are within the bar of llama.cpp, or of what is exact, or where
-    /// its own rounding costs it more than the bar, no worse than it but for chance; and the engines
-    /// are apart by no more than both roundings explain.
+    /// its own rounding costs it more than the bar, no worse than it but for chance; and the
+    /// engines are apart by no more than both roundings explain.
     fn check(&self, name: &str, float: bool, moves: f64) {
         let Errors { same, exact, theirs, without } = self;
         println!(
