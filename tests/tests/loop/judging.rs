@@ -1,15 +1,16 @@
-//! Judging in lent time: whatever cuts it, the verdict and the adapter are those of a run that was
-//! left alone.
+//! Judging in lent time, and runs on a full disk: whatever cuts them, the verdict and the adapter
+//! are those of a run that was left alone.
 
 use std::time::Duration;
 
-use sapwood::disk::sim::{Image, SimDisk};
+use sapwood::disk::sim::{Fault, FaultKind, Image, SimDisk};
+use sapwood::journal::JournalError;
 use sapwood::learn::gate::{Thresholds, Verdict};
 use sapwood::learn::optimizer::Schedule;
 use sapwood::learn::split::Shares;
 use sapwood::signal::Signal;
-use sapwood::store::{Digest, State};
-use sapwood::{Budget, Config, Consent, Learner, Outcome, SliceReport};
+use sapwood::store::{Digest, State, StoreError};
+use sapwood::{Budget, Config, Consent, Learner, LearnerError, Outcome, SliceReport};
 use sapwood_models::Stop;
 
 use super::training::{LONG, training_config};
@@ -114,4 +115,62 @@ fn judging_in_the_smallest_slices_and_many_processes_comes_to_the_same_verdict()
     assert_eq!(verdict(&report), verdict(&whole));
     assert!(judging > 10, "judging was never cut");
     println!("MEASURED: the same verdict after {slices} slices, {judging} of them judging");
+}
+
+fn is_full(error: &LearnerError) -> bool {
+    match error {
+        LearnerError::Store(StoreError::Disk(error)) => error.is_full(),
+        LearnerError::Journal(JournalError::Disk(error)) => error.is_full(),
+        _ => false,
+    }
+}
+
+#[test]
+#[ignore = "long: tests/run --only crash"]
+fn a_disk_that_fills_up_at_any_operation_of_a_run_costs_no_bit() {
+    let image = taught();
+    let (whole, wanted) = straight(&image);
+    let operations = {
+        let (disk, learner) = resume(&image);
+        let before = disk.operations();
+        learner.train_slice(Budget::time(LONG), &Stop::new()).unwrap();
+        disk.operations() - before
+    };
+    let (mut failed, mut tried) = (0, 0);
+    for at in (0..operations).step_by((operations as usize).div_ceil(6)) {
+        let (disk, learner) = resume(&image);
+        let turns = learner.turns();
+        let kind = FaultKind::StorageFull;
+        disk.fail(Some(Fault { at: disk.operations() + at, kind, forever: true }));
+        tried += 1;
+        let report = learner.train_slice(Budget::time(LONG), &Stop::new());
+        if let Err(error) = &report {
+            failed += 1;
+            assert!(is_full(error), "{error}");
+            assert!(error.to_string().contains("Free some space"), "{error}");
+            let in_force = learner.adapter_in_force();
+            assert!(in_force.is_none() || in_force == wanted.1, "neither old nor new");
+            let chat = learner.chat("mail", None, Vec::new()).unwrap();
+            let unrecorded = sapwood::Options { record: false, ..greedy(4) };
+            let reply = chat.respond("Triage: my parcel is late", unrecorded);
+            // A trial is paid for before the first reply; the slot for that is never full.
+            assert_eq!(reply.unwrap().finish().unwrap().adapter, in_force);
+        }
+        disk.fail(None);
+        assert_eq!(learner.turns(), turns);
+        // In this process or in the next one, the run ends as it would have.
+        let learner = if at % 2 == 0 { learner } else { resume(&disk.image()).1 };
+        let mut last = report.ok();
+        for _ in 0..3 {
+            if end(&learner) != wanted {
+                last = Some(learner.train_slice(Budget::time(LONG), &Stop::new()).unwrap());
+            }
+        }
+        assert_eq!(end(&learner), wanted, "full at operation {at}");
+        if let Some(report) = last {
+            assert_eq!(report.state, whole.state, "full at operation {at}");
+        }
+    }
+    println!("MEASURED: {failed} of {tried} runs met the full disk, of {operations} operations");
+    assert!(failed > 2, "the disk was hardly ever full");
 }
