@@ -1,0 +1,30 @@
+package sapwood
+
+import java.io.File
+import kotlin.test.assertTrue
+import kotlinx.coroutines.runBlocking
+import org.junit.Rule
+import org.junit.Test
+
+/** Memory over ten thousand replies. Give the JVM a fixed heap, so that only leaks can show. */
+class LeakTest {
+    @get:Rule val given = Given()
+
+    @Test fun `ten thousand replies take no more memory than two thousand`() = runBlocking {
+        val learner = given.learner { contextTokens = 128u }
+        val sampling = Sampling(temperature = 0f, maxTokens = 1u, record = false)
+        suspend fun after(replies: Int): Long {
+            repeat(replies) { learner.ask("Triage: it crashes", sampling) }
+            repeat(3) { System.gc(); Thread.sleep(50) }
+            return residentKib()
+        }
+        val few = after(2_000)
+        val grown = after(8_000) - few
+        println("MEASURED: $grown KiB more after 10,000 replies than the $few KiB after 2,000")
+        // One KiB per reply would be 8,000.
+        assertTrue(grown < 6_000, "$grown KiB more")
+    }
+
+    private fun residentKib(): Long = File("/proc/self/status").readLines()
+        .first { it.startsWith("VmRSS:") }.filter(Char::isDigit).toLong()
+}

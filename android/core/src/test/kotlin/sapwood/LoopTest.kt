@@ -1,0 +1,93 @@
+package sapwood
+
+import java.io.File
+import kotlin.math.abs
+import kotlin.test.assertEquals
+import kotlin.test.assertFailsWith
+import kotlin.test.assertNull
+import kotlin.test.assertTrue
+import kotlin.time.Duration.Companion.minutes
+import kotlin.time.Duration.Companion.seconds
+import kotlin.time.measureTime
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.async
+import kotlinx.coroutines.cancelAndJoin
+import kotlinx.coroutines.delay
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
+import org.junit.Assume.assumeTrue
+import org.junit.Rule
+import org.junit.Test
+
+/** Chat, signals, training, adapters, and back. */
+class LoopTest {
+    @get:Rule val given = Given()
+
+    @Test fun `nothing is kept without consent`() = runBlocking {
+        val learner = given.learner()
+        assertEquals(Consent.UNASKED, learner.consent())
+        learner.signal(learner.ask("Triage: it crashes").id, Signal.Accepted)
+        assertEquals(emptyList(), learner.samples())
+        learner.setConsent(Consent.GRANTED)
+        val reply = learner.ask("Triage: it crashes")
+        learner.signal(reply.id, Signal.Rated(good = false))
+        val sample = learner.io { samples() }.single()
+        assertEquals(reply.id to reply.text, sample.replyId to sample.reply)
+        assertEquals(listOf<Signal>(Signal.Rated(good = false)), sample.signals)
+        assertTrue(abs(sample.time.toEpochMilli() - System.currentTimeMillis()) < 300_000)
+    }
+
+    @Test fun `a correction is shown with the next request like it`() = runBlocking {
+        val learner = given.learner()
+        learner.setConsent(Consent.GRANTED)
+        val reply = learner.ask("Triage: parcel 7 has not arrived")
+        learner.signal(reply.id, Signal.Edited("logistics"))
+        assertTrue(learner.ask("Triage: parcel 8 has not arrived").retrieved > 0u)
+    }
+
+    @Test fun `the loop trains when the device rests, to a verdict`() = runBlocking {
+        val learner = given.taught()
+        learner.deviceChanged(DeviceState(charging = false, idle = true, thermal = Thermal.NOMINAL))
+        assertTrue(learner.train(10.minutes).outcome is Outcome.Waiting)
+        learner.deviceChanged(resting)
+        var report: SliceReport
+        do report = learner.train(10.minutes) while (report.outcome is Outcome.Paused)
+        assertEquals(listOf<Any>(4u, 4u, 4), listOf(report.step, report.steps, report.losses.size))
+        assertTrue(report.outcome is Outcome.Promoted || report.outcome is Outcome.Rejected, report.summary)
+        assertTrue(learner.adapters().isNotEmpty())
+    }
+
+    @Test fun `cancelling the caller stops training, and the next call goes on`() = runBlocking {
+        val learner = given.taught { training!!.steps = 100_000u }
+        val job = launch(Dispatchers.Default) { learner.train(10.minutes) }
+        delay(1000)
+        val stopping = measureTime { job.cancelAndJoin() }
+        println("MEASURED: training stopped $stopping after its coroutine was cancelled")
+        assertTrue(stopping < 5.seconds)
+        val first = learner.train(1.seconds)
+        assertTrue(first.outcome is Outcome.Paused, first.summary)
+        assertTrue(learner.train(1.seconds).step > first.step)
+    }
+
+    @Test fun `replies go on while a slice trains`() = runBlocking {
+        val learner = given.taught()
+        val training = async { learner.train(10.minutes) }
+        val replies = List(5) { learner.ask("Triage: it crashes") }
+        assertEquals(5, replies.map { it.id }.toSet().size)
+        assertEquals(4u, training.await().step)
+    }
+
+    @Test fun `an adapter from elsewhere is staged, used and taken back`() = runBlocking {
+        val file = System.getenv("ADAPTER")
+        assumeTrue("ADAPTER names no adapter file", file != null)
+        val learner = given.learner()
+        val adapter = learner.io { stage(File(file!!).readBytes()) }
+        learner.io { activate(adapter) }
+        assertEquals(adapter, learner.ask("Triage: it crashes").adapter)
+        assertEquals(listOf(true), learner.adapters().map { it.inForce })
+        assertEquals(adapter, learner.io { rollback() })
+        assertNull(learner.ask("Triage: it crashes").adapter)
+        assertFailsWith<LearnerException.Adapter> { learner.activate(adapter) }
+        Unit
+    }
+}
