@@ -11,7 +11,7 @@ pub(crate) fn reply_text(id: u128) -> String {
 }
 
 pub(crate) fn reply_id(text: &str) -> Result<u128, LearnerError> {
-    let id = (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten();
+    let id = bytes(text).map(u128::from_be_bytes);
     id.ok_or_else(|| LearnerError::invalid("a reply's id has 32 hexadecimal digits"))
 }
 
@@ -20,19 +20,27 @@ pub(crate) fn adapter_text(digest: &Digest) -> String {
 }
 
 pub(crate) fn adapter_digest(text: &str) -> Result<Digest, LearnerError> {
-    let invalid = || LearnerError::invalid("an adapter's digest has 64 hexadecimal digits");
-    if text.len() != 64 || !text.is_ascii() {
-        return Err(invalid());
+    let digest = bytes(text);
+    digest.ok_or_else(|| LearnerError::invalid("an adapter's digest has 64 hexadecimal digits"))
+}
+
+/// `None` unless the text is 2 N hexadecimal digits and nothing else.
+fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N {
+        return None;
     }
-    let mut digest = [0; 32];
-    for (byte, n) in digest.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(&text[n..n + 2], 16).map_err(|_| invalid())?;
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = (digit(0)? * 16 + digit(1)?) as u8;
     }
-    Ok(digest)
+    Some(bytes)
 }
 
 pub(crate) fn instant(ms: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(ms)
+    // What lies beyond the system's calendar never comes.
+    let latest = UNIX_EPOCH + Duration::from_secs(1 << 40);
+    UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(latest).min(latest)
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ const MODEL: &str = "SAPWOOD_MEMORY_TEST_MODEL";
 
 /// One step of training at rank 8 on all seven linears; prints the planned and the measured peak.
 fn train(path: &Path) {
+    // The plan knows nothing of what the test and llama.cpp linked to it take.
+    let before = peak_bytes();
     let model = Model::open(path, &Device::cpu(Some(THREADS))).unwrap();
     let lora = LoraConfig { rank: 8, alpha: 16.0, targets: Target::ALL.to_vec() };
     let planned = model.plan_training(&lora, TOKENS).total_bytes();
@@ -32,10 +34,14 @@ fn train(path: &Path) {
     let state = TrainState::fresh(&model, &config, 1);
     let mut trainer = Trainer::new(&model, config, state);
     trainer.micro_step(&Sequence::after_prompt(ids, 1), 1.0, &Stop::new()).unwrap();
+    println!("PEAK {planned} {}", peak_bytes() - before);
+}
+
+fn peak_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kib: usize = peak.trim().trim_end_matches("kB").trim().parse().unwrap();
-    println!("PEAK {planned} {}", kib * 1024);
+    kib * 1024
 }
 
 /// The child process: nothing without [`MODEL`].
