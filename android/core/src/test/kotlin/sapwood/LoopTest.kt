@@ -87,7 +87,7 @@ class LoopTest {
         assertEquals(listOf(true), learner.adapters().map { it.inForce })
         assertEquals(adapter, learner.io { rollback() })
         assertNull(learner.ask("Triage: it crashes").adapter)
-        assertFailsWith<LearnerException.Adapter> { learner.activate(adapter) }
+        assertFailsWith<LearnerException.NotFound> { learner.activate(adapter) }
         Unit
     }
 }
