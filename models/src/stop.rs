@@ -1,5 +1,6 @@
 //! A request to stop, shared between the one who asks and the work that obeys.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -10,16 +11,24 @@ use crate::error::ModelError;
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<Request>);
 
-#[derive(Debug)]
 struct Request {
     made: AtomicBool,
     /// Looks left until it makes itself.
     looks: AtomicU64,
+    /// Asked at every look, until it says yes.
+    governor: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Default for Request {
     fn default() -> Request {
-        Request { made: AtomicBool::new(false), looks: AtomicU64::new(u64::MAX) }
+        let looks = AtomicU64::new(u64::MAX);
+        Request { made: AtomicBool::new(false), looks, governor: None }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("made", &self.made).finish_non_exhaustive()
     }
 }
 
@@ -35,6 +44,12 @@ impl Stop {
         Stop(Arc::new(Request { looks: AtomicU64::new(looks), ..Request::default() }))
     }
 
+    /// A request that `governor` makes by saying so. It is asked at every look, on the thread that
+    /// works, and may let that wait.
+    pub fn governed(governor: impl Fn() -> bool + Send + Sync + 'static) -> Stop {
+        Stop(Arc::new(Request { governor: Some(Box::new(governor)), ..Request::default() }))
+    }
+
     /// Asks the work to stop. Can't be taken back.
     pub fn request(&self) {
         self.0.made.store(true, Ordering::Relaxed);
@@ -46,9 +61,13 @@ impl Stop {
 
     /// Whether the work should stop.
     pub fn is_requested(&self) -> bool {
+        if self.0.made.load(Ordering::Relaxed) {
+            return true;
+        }
         // Below 2^63 only where `after` put it there.
-        if self.0.looks.load(Ordering::Relaxed) < 1 << 63
-            && self.0.looks.fetch_sub(1, Ordering::Relaxed) == 0
+        let over = self.0.looks.load(Ordering::Relaxed) < 1 << 63
+            && self.0.looks.fetch_sub(1, Ordering::Relaxed) == 0;
+        if over || self.0.governor.as_ref().is_some_and(|ask| ask())
         {
             self.request();
         }

@@ -157,6 +157,7 @@ impl Chat {
     ) -> Result<(u128, Ready), LearnerError> {
         let shared = &self.shared;
         let sampler = Sampler::new(options.sampling.clone())?;
+        let _ahead = shared.foreground.enter();
         let pinned = shared.begin_use()?;
         let prompt = Prompt {
             instructions: self.instructions.clone(),
@@ -278,6 +279,7 @@ impl Generation {
             return self.end(StopReason::Cancelled);
         }
         let shared = self.shared.clone();
+        let _ahead = shared.foreground.enter();
         let model = &shared.model;
         let step = self.tokens.len() as u64;
         let token = self.ready.sampler.sample(&self.ready.logits, &self.tokens, step)?;

@@ -10,6 +10,7 @@ use crate::learn::batch::Mix;
 use crate::learn::gate::Thresholds;
 use crate::learn::train::TrainConfig;
 use crate::learn::{split, trigger, watch};
+use crate::policy::Policy;
 
 /// Tells the time in milliseconds since 1970. The library has no clock of its own.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -45,6 +46,8 @@ pub struct Anchor {
 /// When and how the learner trains.
 #[derive(Clone, Debug)]
 pub struct Learning {
+    /// What the device must be like.
+    pub policy: Policy,
     /// What has to have happened before it trains.
     pub trigger: trigger::Rules,
     /// Shape, optimizer and length of a run.
@@ -73,6 +76,7 @@ pub struct Learning {
 impl Default for Learning {
     fn default() -> Self {
         Learning {
+            policy: Policy::default(),
             trigger: trigger::Rules::default(),
             train: TrainConfig::default(),
             mix: Mix::default(),

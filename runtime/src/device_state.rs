@@ -1,4 +1,6 @@
-//! What the host tells about the device, and whether it may be used for training.
+//! What the host tells about the device. `policy` decides what follows from it.
+
+use std::fmt;
 
 /// How hot the device is, in the platforms' words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +16,17 @@ pub enum Thermal {
     Critical,
 }
 
+impl fmt::Display for Thermal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Thermal::Nominal => "nominal",
+            Thermal::Fair => "fair",
+            Thermal::Serious => "serious",
+            Thermal::Critical => "critical",
+        })
+    }
+}
+
 /// The device as the host sees it now. The default is a desktop at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceState {
@@ -25,11 +38,22 @@ pub struct DeviceState {
     pub low_power_mode: bool,
     /// How hot it is.
     pub thermal: Thermal,
+    /// Charge of the battery, 0 to 100; `None`: unknown, or there is none.
+    pub battery_percent: Option<u8>,
+    /// What the system would let the process take in addition before it kills it; `None`: unknown.
+    pub free_memory_bytes: Option<u64>,
 }
 
 impl Default for DeviceState {
     fn default() -> Self {
-        DeviceState { charging: true, idle: true, low_power_mode: false, thermal: Thermal::Nominal }
+        DeviceState {
+            charging: true,
+            idle: true,
+            low_power_mode: false,
+            thermal: Thermal::Nominal,
+            battery_percent: None,
+            free_memory_bytes: None,
+        }
     }
 }
 
@@ -37,29 +61,5 @@ impl DeviceState {
     /// Whether the system lets the processor run as fast as it can.
     pub fn is_at_full_speed(&self) -> bool {
         !self.low_power_mode && self.thermal < Thermal::Serious
-    }
-
-    /// Training is for devices that are plugged in, unused and cool.
-    pub fn allows_training(&self) -> bool {
-        self.charging && self.idle && self.is_at_full_speed()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_single_obstacle_forbids_training() {
-        let ready = DeviceState::default();
-        assert!(ready.allows_training());
-        let obstacles = [
-            DeviceState { charging: false, ..ready },
-            DeviceState { idle: false, ..ready },
-            DeviceState { low_power_mode: true, ..ready },
-            DeviceState { thermal: Thermal::Serious, ..ready },
-            DeviceState { thermal: Thermal::Critical, ..ready },
-        ];
-        assert!(obstacles.iter().all(|state| !state.allows_training()));
     }
 }

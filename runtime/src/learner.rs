@@ -86,9 +86,10 @@ impl Learner {
         self.shared.kept().consent
     }
 
-    /// Tells how the device is; the learner trains only when it is plugged in, idle and cool.
+    /// Tells how the device is: at every change, from any thread. The learner trains only as its
+    /// [`Policy`](crate::policy::Policy) allows, and a slice under way ends when it no longer does.
     pub fn device_changed(&self, state: DeviceState) {
-        self.shared.kept().device = state;
+        self.shared.set_device(state);
     }
 
     /// Switches retrieval of past exchanges on or off for all later replies.

@@ -27,6 +27,7 @@ pub mod learn;
 mod learner;
 mod ledger;
 pub mod memory;
+pub mod policy;
 mod prompt;
 pub mod rng;
 pub mod sample;

@@ -21,7 +21,7 @@ use crate::prompt::Shot;
 use crate::rng::Rng;
 use crate::seal::{Seal, random};
 use crate::signal::Signal;
-use crate::slice::Progress;
+use crate::slice::{Foreground, Progress};
 use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, Trial};
 use crate::swap::InForce;
 
@@ -39,6 +39,10 @@ pub(crate) struct Shared {
     pub config: Config,
     force: InForce<AdapterSet>,
     kept: Mutex<Kept>,
+    pub disk: Arc<dyn Disk>,
+    device: Mutex<DeviceState>,
+    /// Replies, which training makes way for.
+    pub foreground: Foreground,
     /// Held by the slice that is training: slices take turns.
     pub training: Mutex<Progress>,
     /// Ids drawn, where they are reproducible.
@@ -50,7 +54,6 @@ pub(crate) struct Kept {
     pub journal: Journal,
     pub store: Store,
     pub ledger: Ledger,
-    pub device: DeviceState,
     pub consent: Consent,
     pub retrieval_enabled: bool,
     /// Built anew when an example came or went.
@@ -72,7 +75,7 @@ impl Shared {
         let seal = Arc::new(Seal::new(config.key));
         let mut store = Store::open(disk.clone(), seal.clone(), model.fingerprint())?;
         store.set_time((config.clock)());
-        let journal = Journal::open(disk, seal, Limits::default())?;
+        let journal = Journal::open(disk.clone(), seal, Limits::default())?;
         let scan = journal.scan()?;
         let mut ledger = Ledger::default();
         scan.entries.iter().for_each(|entry| ledger.apply(&entry.record));
@@ -86,7 +89,6 @@ impl Shared {
             journal,
             store,
             ledger,
-            device: DeviceState::default(),
             consent,
             retrieval_enabled: config.retrieval.enabled,
             memory: None,
@@ -97,6 +99,9 @@ impl Shared {
             config,
             force: InForce::new(set),
             kept: Mutex::new(kept),
+            disk,
+            device: Mutex::default(),
+            foreground: Foreground::default(),
             training: Mutex::default(),
             ids: AtomicU64::new(0),
         })
@@ -120,6 +125,16 @@ impl Shared {
         let mut kept = self.kept.lock().expect("nothing panics under this lock");
         kept.store.set_time((self.config.clock)());
         kept
+    }
+
+    /// How the device is.
+    pub fn device(&self) -> DeviceState {
+        *self.device.lock().expect("nothing panics under this lock")
+    }
+
+    /// The device has changed.
+    pub fn set_device(&self, state: DeviceState) {
+        *self.device.lock().expect("nothing panics under this lock") = state;
     }
 
     /// What new replies are made with.
@@ -198,7 +213,7 @@ impl Shared {
             self.record(&mut kept, Record::Interaction(interaction))?;
         }
         // A device that slows down by itself says nothing about an adapter.
-        let fastest = went.fastest.filter(|_| kept.device.is_at_full_speed());
+        let fastest = went.fastest.filter(|_| self.device().is_at_full_speed());
         let fastest_us = fastest.map(|time| u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
         let reply = Event::Reply { tokens, fastest_us, degenerate: went.looping };
         self.observe(&mut kept, used.digest, reply)

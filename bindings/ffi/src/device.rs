@@ -40,6 +40,12 @@ pub struct DeviceState {
     pub low_power_mode: bool,
     /// How hot it is.
     pub thermal: Thermal,
+    /// Charge of the battery, 0 to 100; none: unknown, or there is no battery.
+    #[uniffi(default = None)]
+    pub battery_percent: Option<u8>,
+    /// What the system would let the app take in addition before it kills it; none: unknown.
+    #[uniffi(default = None)]
+    pub free_memory_bytes: Option<u64>,
 }
 
 impl From<DeviceState> for runtime::DeviceState {
@@ -49,6 +55,8 @@ impl From<DeviceState> for runtime::DeviceState {
             idle: state.idle,
             low_power_mode: state.low_power_mode,
             thermal: state.thermal.into(),
+            battery_percent: state.battery_percent,
+            free_memory_bytes: state.free_memory_bytes,
         }
     }
 }

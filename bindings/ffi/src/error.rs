@@ -5,6 +5,8 @@ use runtime::sample::SampleError;
 use runtime::store::StoreError;
 use sapwood_models::ModelError;
 
+use crate::c::status;
+
 /// Why a call failed. Each variant asks for something else of the app. The text says what happened
 /// and what to do, in English for developers, and never holds the user's text: it may be logged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, uniffi::Error)]
@@ -70,21 +72,26 @@ pub enum LearnerError {
 impl LearnerError {
     /// A number that stays the same in all versions and languages: the status of the C interface.
     pub fn code(&self) -> u32 {
-        match self {
-            LearnerError::Invalid { .. } => 1,
-            LearnerError::TooLong { .. } => 2,
-            LearnerError::NotFound { .. } => 3,
-            LearnerError::Busy { .. } => 4,
-            LearnerError::Model { .. } => 5,
-            LearnerError::Adapter { .. } => 6,
-            LearnerError::Key { .. } => 7,
-            LearnerError::Storage { .. } => 8,
-            LearnerError::Fault => 9,
-        }
+        self.status() as u32
     }
 }
 
 impl LearnerError {
+    /// The status of the C interface.
+    pub(crate) fn status(&self) -> i32 {
+        match self {
+            LearnerError::Invalid { .. } => status::SAPWOOD_INVALID,
+            LearnerError::TooLong { .. } => status::SAPWOOD_TOO_LONG,
+            LearnerError::NotFound { .. } => status::SAPWOOD_NOT_FOUND,
+            LearnerError::Busy { .. } => status::SAPWOOD_BUSY,
+            LearnerError::Model { .. } => status::SAPWOOD_MODEL,
+            LearnerError::Adapter { .. } => status::SAPWOOD_ADAPTER,
+            LearnerError::Key { .. } => status::SAPWOOD_KEY,
+            LearnerError::Storage { .. } => status::SAPWOOD_STORAGE,
+            LearnerError::Fault => status::SAPWOOD_FAULT,
+        }
+    }
+
     pub(crate) fn invalid(detail: impl Into<String>) -> LearnerError {
         LearnerError::Invalid { detail: detail.into() }
     }

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod adapter;
+pub mod c;
 mod chat;
 mod config;
 mod device;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use runtime::learn::trigger;
+use runtime::policy::Obstacle;
 
 use crate::id;
 
@@ -17,8 +18,20 @@ pub enum Hold {
     FewConversations,
     /// It trained a short while ago.
     Cooldown,
-    /// The device is not plugged in, idle and cool.
-    Device,
+    /// Not on external power.
+    NotCharging,
+    /// Somebody is using the device.
+    InUse,
+    /// Too little charge.
+    LowBattery,
+    /// The user asked the system to save power.
+    LowPowerMode,
+    /// The device is hot.
+    TooHot,
+    /// Training takes more memory than there is for it.
+    TooLittleMemory,
+    /// The last slices were killed: it waits longer each time.
+    AfterKills,
 }
 
 impl From<&trigger::Hold> for Hold {
@@ -28,7 +41,21 @@ impl From<&trigger::Hold> for Hold {
             trigger::Hold::FewExamples { .. } => Hold::FewExamples,
             trigger::Hold::FewSessions { .. } => Hold::FewConversations,
             trigger::Hold::Cooldown { .. } => Hold::Cooldown,
-            trigger::Hold::Device => Hold::Device,
+            trigger::Hold::Device(obstacle) => obstacle.into(),
+        }
+    }
+}
+
+impl From<&Obstacle> for Hold {
+    fn from(obstacle: &Obstacle) -> Hold {
+        match obstacle {
+            Obstacle::NotCharging => Hold::NotCharging,
+            Obstacle::InUse => Hold::InUse,
+            Obstacle::LowBattery { .. } => Hold::LowBattery,
+            Obstacle::LowPowerMode => Hold::LowPowerMode,
+            Obstacle::TooHot { .. } => Hold::TooHot,
+            Obstacle::TooLittleMemory { .. } => Hold::TooLittleMemory,
+            Obstacle::AfterKills { .. } => Hold::AfterKills,
         }
     }
 }
@@ -41,8 +68,11 @@ pub enum Outcome {
         /// Why not.
         holds: Vec<Hold>,
     },
-    /// Time was over or a stop was asked for: the next slice goes on.
-    Paused,
+    /// The next slice goes on.
+    Paused {
+        /// What of the device ended it; empty: time was over, or a stop was asked for.
+        holds: Vec<Hold>,
+    },
     /// A new adapter is in force, on probation.
     Promoted {
         /// Which.
@@ -75,12 +105,14 @@ pub struct SliceReport {
 
 impl From<runtime::SliceReport> for SliceReport {
     fn from(report: runtime::SliceReport) -> SliceReport {
-        let summary = report.to_string();
+        let summary = summary(&report);
         let outcome = match report.outcome {
             runtime::Outcome::Waiting(decision) => {
                 Outcome::Waiting { holds: decision.hold.iter().map(Hold::from).collect() }
             }
-            runtime::Outcome::Paused => Outcome::Paused,
+            runtime::Outcome::Paused => {
+                Outcome::Paused { holds: report.obstacles.iter().map(Hold::from).collect() }
+            }
             runtime::Outcome::Promoted { adapter, .. } => {
                 Outcome::Promoted { adapter: id::adapter_text(&adapter) }
             }
@@ -95,6 +127,18 @@ impl From<runtime::SliceReport> for SliceReport {
             tokens: report.tokens,
             examples: report.examples,
             train_time: report.train_time,
+        }
+    }
+}
+
+/// One line: a verdict is a table otherwise.
+fn summary(report: &runtime::SliceReport) -> String {
+    match &report.outcome {
+        runtime::Outcome::Waiting(_) | runtime::Outcome::Paused => report.to_string(),
+        runtime::Outcome::Promoted { verdict, .. } => format!("promoted: {}", verdict.guarantee()),
+        runtime::Outcome::Rejected { verdict } => {
+            let reasons: Vec<String> = verdict.reasons.iter().map(ToString::to_string).collect();
+            format!("rejected: {}", reasons.join("; "))
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Everything else is answered at once by retrieval, which costs nothing.
 
 use super::bet::{RateBet, Stakes, bet_above};
+use crate::policy::Obstacle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -53,8 +54,8 @@ pub struct Situation {
     pub last_trained_ms: Option<u64>,
     /// Now.
     pub now_ms: u64,
-    /// Idle, charged, cool, with room: as the host says.
-    pub device_ready: bool,
+    /// What forbids training on the device now.
+    pub obstacles: Vec<Obstacle>,
 }
 
 /// The trigger's settings.
@@ -132,8 +133,8 @@ pub enum Hold {
         /// Milliseconds left.
         left_ms: u64,
     },
-    /// The device has no time for it.
-    Device,
+    /// The device is not free for it.
+    Device(Obstacle),
 }
 
 impl fmt::Display for Why {
@@ -163,7 +164,7 @@ impl fmt::Display for Hold {
                 write!(f, "examples from {have} conversations, {need} needed")
             }
             Hold::Cooldown { left_ms } => write!(f, "trained recently, {left_ms} ms to wait"),
-            Hold::Device => write!(f, "the device is not idle"),
+            Hold::Device(obstacle) => write!(f, "{obstacle}"),
         }
     }
 }
@@ -237,9 +238,7 @@ pub fn decide(situation: &Situation, rules: &Rules) -> Decision {
     {
         hold.push(Hold::Cooldown { left_ms: rules.cooldown_ms - waited });
     }
-    if !situation.device_ready {
-        hold.push(Hold::Device);
-    }
+    hold.extend(situation.obstacles.iter().copied().map(Hold::Device));
     Decision { train: hold.is_empty(), why, hold }
 }
 
@@ -314,7 +313,7 @@ mod tests {
     }
 
     fn ready() -> Situation {
-        Situation { lessons: lessons(14), device_ready: true, ..Situation::default() }
+        Situation { lessons: lessons(14), ..Situation::default() }
     }
 
     #[test]
@@ -349,8 +348,8 @@ mod tests {
         assert_eq!(decide(&one, &rules).hold, [Hold::FewSessions { have: 1, need: 2 }]);
         let soon = Situation { last_trained_ms: Some(5), now_ms: 10, ..go.clone() };
         assert!(matches!(decide(&soon, &rules).hold[..], [Hold::Cooldown { left_ms: 86_399_995 }]));
-        let busy = Situation { device_ready: false, ..go };
-        assert_eq!(decide(&busy, &rules).hold, [Hold::Device]);
+        let busy = Situation { obstacles: vec![Obstacle::InUse], ..go };
+        assert_eq!(decide(&busy, &rules).hold, [Hold::Device(Obstacle::InUse)]);
     }
 
     #[test]

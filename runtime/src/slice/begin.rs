@@ -195,7 +195,6 @@ impl Slice<'_> {
                 .collect(),
             last_trained_ms: kept.store.events().last().map(|e| e.time_ms),
             now_ms: shared.now_ms(),
-            device_ready: kept.device.allows_training(),
         }
     }
 

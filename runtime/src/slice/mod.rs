@@ -7,6 +7,7 @@
 
 mod begin;
 mod evaluate;
+mod governor;
 mod judge;
 mod measured;
 mod pace;
@@ -21,10 +22,13 @@ use sapwood_models::{Adapter, Stop};
 use crate::error::LearnerError;
 use crate::learn::gate::Verdict;
 use crate::learn::train::Trainer;
-use crate::learn::trigger::Decision;
+use crate::learn::trigger::{Decision, Hold};
 use crate::learner::Learner;
+use crate::policy::Obstacle;
 use crate::shared::Shared;
 use crate::store::Digest;
+pub(crate) use governor::Foreground;
+use governor::Governor;
 pub(crate) use measured::Progress;
 use pace::{Pace, unless_stopped};
 use run::Run;
@@ -86,6 +90,8 @@ pub struct SliceReport {
     pub examples: u32,
     /// Time spent training in this slice.
     pub train_time: Duration,
+    /// What of the device ended a slice that paused; empty: time was over, or a stop was asked for.
+    pub obstacles: Vec<Obstacle>,
     /// SHA-256 of the run's whole state: runs with the same digest go on to the same bits.
     pub state: Digest,
 }
@@ -94,7 +100,10 @@ impl fmt::Display for SliceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.outcome {
             Outcome::Waiting(decision) => write!(f, "{decision}"),
-            Outcome::Paused => write!(f, "paused at step {} of {}", self.step, self.steps),
+            Outcome::Paused => {
+                write!(f, "paused at step {} of {}", self.step, self.steps)?;
+                self.obstacles.iter().try_for_each(|obstacle| write!(f, "; {obstacle}"))
+            }
             Outcome::Promoted { verdict, .. } | Outcome::Rejected { verdict } => {
                 write!(f, "{verdict}")
             }
@@ -112,9 +121,19 @@ impl Learner {
     /// slice goes on from the last checkpoint.
     pub fn train_slice(&self, budget: Budget, stop: &Stop) -> Result<SliceReport, LearnerError> {
         let mut progress = self.shared.training.lock().expect("nothing panics under this lock");
-        let pace = Pace::new(Instant::now().checked_add(budget.time), stop);
-        let steps = budget.steps;
-        Slice { shared: &self.shared, steps, pace, progress: &mut progress }.work()
+        let deadline = Instant::now().checked_add(budget.time);
+        let governor = match Governor::new(&self.shared, stop, deadline)? {
+            Ok(governor) => governor,
+            Err(obstacles) => return Ok(nothing_trained(Outcome::Waiting(forbidden(obstacles)))),
+        };
+        let stop = &governor.stop();
+        let (pace, steps) = (Pace::new(deadline, stop), budget.steps);
+        let slice = Slice { shared: &self.shared, steps, pace, progress: &mut progress };
+        let mut report = { slice }.work()?;
+        if report.outcome == Outcome::Paused {
+            report.obstacles = governor.obstacles();
+        }
+        Ok(report)
     }
 
     /// Judges an adapter that was made elsewhere, and puts it in force on probation if it is good
@@ -159,6 +178,7 @@ impl Slice<'_> {
             step: run.step(),
             steps: self.shared.config.learning.train.steps,
             losses: run.losses().to_vec(),
+            obstacles: Vec::new(),
             tokens: run.tokens() - tokens_before,
             examples: run.examples,
             train_time: started.elapsed(),
@@ -238,12 +258,19 @@ impl Slice<'_> {
     }
 }
 
+/// Not now, whatever there is to learn.
+fn forbidden(obstacles: Vec<Obstacle>) -> Decision {
+    let hold = obstacles.into_iter().map(Hold::Device).collect();
+    Decision { train: false, why: Vec::new(), hold }
+}
+
 fn nothing_trained(outcome: Outcome) -> SliceReport {
     SliceReport {
         outcome,
         step: 0,
         steps: 0,
         losses: Vec::new(),
+        obstacles: Vec::new(),
         tokens: 0,
         examples: 0,
         train_time: Duration::ZERO,

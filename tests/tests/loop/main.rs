@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conversation;
+mod device;
 mod judging;
 mod refusal;
 mod swaps;

@@ -32,7 +32,7 @@ pub(super) fn training_config(steps: u32) -> Config {
 }
 
 /// A user who has corrected ten replies.
-fn taught() -> Image {
+pub(super) fn taught() -> Image {
     let disk = SimDisk::new();
     let learner = open(&disk, training_config(STEPS));
     learner.set_consent(Consent::Granted).unwrap();
@@ -48,13 +48,13 @@ fn taught() -> Image {
     disk.image()
 }
 
-fn resume(image: &Image, steps: u32) -> (SimDisk, Learner) {
+pub(super) fn resume(image: &Image, steps: u32) -> (SimDisk, Learner) {
     let disk = SimDisk::from_image(image.clone());
     let learner = open(&disk, training_config(steps));
     (disk, learner)
 }
 
-fn slice(learner: &Learner, steps: Option<u32>) -> SliceReport {
+pub(super) fn slice(learner: &Learner, steps: Option<u32>) -> SliceReport {
     learner.train_slice(Budget { time: LONG, steps }, &Stop::new()).unwrap()
 }
 

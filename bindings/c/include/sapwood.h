@@ -1,0 +1,527 @@
+/* Sapwood: a language model that learns from its user, on the device.
+ *
+ * Every call returns SAPWOOD_OK or another SAPWOOD_ status; sapwood_last_error() has the text. Calls
+ * block until their work is done and may come from any thread. Texts are UTF-8 and end with NUL.
+ * A struct begins with its size: set it to sizeof, and all you don't care about to 0. Handles and
+ * returned texts go back once, with the matching _close or _free.
+ *
+ * Made from bindings/ffi/src/c by `cargo run -p sapwood-bindgen -- c bindings/c/include`.
+ */
+
+#ifndef SAPWOOD_H
+#define SAPWOOD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// Version of this interface. It changes only when a program compiled against an older header
+// would no longer work.
+#define SAPWOOD_ABI_VERSION 1
+
+// Done.
+#define SAPWOOD_OK 0
+
+// The call was made with a value that it does not take: correct the program.
+#define SAPWOOD_INVALID 1
+
+// Prompt and reply don't fit the context.
+#define SAPWOOD_TOO_LONG 2
+
+// No reply or adapter has this id any more, or there is nothing to go back to.
+#define SAPWOOD_NOT_FOUND 3
+
+// Something else is under way: wait for it, or try again.
+#define SAPWOOD_BUSY 4
+
+// The model file can't be used.
+#define SAPWOOD_MODEL 5
+
+// The adapter can't be used: the model stays as it is.
+#define SAPWOOD_ADAPTER 6
+
+// The store was sealed with another key, or is damaged throughout.
+#define SAPWOOD_KEY 7
+
+// The disk is full or failing, the folder can't be used, or a later version wrote it.
+#define SAPWOOD_STORAGE 8
+
+// A bug of the library: close the learner and open it again.
+#define SAPWOOD_FAULT 9
+
+// Cool.
+#define SAPWOOD_THERMAL_NOMINAL 0
+
+// Warm; nothing is throttled yet.
+#define SAPWOOD_THERMAL_FAIR 1
+
+// Hot: the system slows down.
+#define SAPWOOD_THERMAL_SERIOUS 2
+
+// Too hot.
+#define SAPWOOD_THERMAL_CRITICAL 3
+
+// The user changed the reply before using it; `text` is what they made of it, whole.
+#define SAPWOOD_SIGNAL_EDITED 0
+
+// The user used the reply as it stands.
+#define SAPWOOD_SIGNAL_ACCEPTED 1
+
+// The user copied the whole reply.
+#define SAPWOOD_SIGNAL_COPIED 2
+
+// The user copied a part of the reply.
+#define SAPWOOD_SIGNAL_COPIED_PART 3
+
+// Thumb up.
+#define SAPWOOD_SIGNAL_RATED_GOOD 4
+
+// Thumb down.
+#define SAPWOOD_SIGNAL_RATED_BAD 5
+
+// The user asked for another reply in its place; `text` is that one's id. `sapwood_regenerate`
+// tells this by itself.
+#define SAPWOOD_SIGNAL_REGENERATED 6
+
+// The user stopped the reply after `shown_tokens`.
+#define SAPWOOD_SIGNAL_STOPPED 7
+
+// The user asked the same in other words; `text` is the id of the reply to that.
+#define SAPWOOD_SIGNAL_REPHRASED 8
+
+// The user left without using the reply.
+#define SAPWOOD_SIGNAL_ABANDONED 9
+
+// Nobody asked the user yet: nothing is stored.
+#define SAPWOOD_CONSENT_UNASKED 0
+
+// Replies and signals are stored, sealed, on this device.
+#define SAPWOOD_CONSENT_GRANTED 1
+
+// Nothing is stored.
+#define SAPWOOD_CONSENT_REFUSED 2
+
+// Nothing was done; `holds` says why.
+#define SAPWOOD_OUTCOME_WAITING 0
+
+// The next slice goes on. With no `holds`, time was over or a stop was asked for; otherwise the
+// device ended it.
+#define SAPWOOD_OUTCOME_PAUSED 1
+
+// A new adapter is in force, on probation.
+#define SAPWOOD_OUTCOME_PROMOTED 2
+
+// A new adapter was made and was not good enough.
+#define SAPWOOD_OUTCOME_REJECTED 3
+
+// Nothing fails more often than usual.
+#define SAPWOOD_HOLD_NO_NEED (1 << 0)
+
+// Too little to learn from.
+#define SAPWOOD_HOLD_FEW_EXAMPLES (1 << 1)
+
+// The examples come from too few conversations.
+#define SAPWOOD_HOLD_FEW_CONVERSATIONS (1 << 2)
+
+// It trained a short while ago.
+#define SAPWOOD_HOLD_COOLDOWN (1 << 3)
+
+// Not on external power.
+#define SAPWOOD_HOLD_NOT_CHARGING (1 << 4)
+
+// Somebody is using the device.
+#define SAPWOOD_HOLD_IN_USE (1 << 5)
+
+// Too little charge.
+#define SAPWOOD_HOLD_LOW_BATTERY (1 << 6)
+
+// The user asked the system to save power.
+#define SAPWOOD_HOLD_LOW_POWER_MODE (1 << 7)
+
+// The device is hot.
+#define SAPWOOD_HOLD_TOO_HOT (1 << 8)
+
+// Training takes more memory than there is for it.
+#define SAPWOOD_HOLD_TOO_LITTLE_MEMORY (1 << 9)
+
+// The last slices were killed: it waits longer each time.
+#define SAPWOOD_HOLD_AFTER_KILLS (1 << 10)
+
+// Kept and checked, not in use.
+#define SAPWOOD_ADAPTER_STAGED 0
+
+// In use on trial: it is taken back when replies get worse.
+#define SAPWOOD_ADAPTER_PROBATION 1
+
+// In use.
+#define SAPWOOD_ADAPTER_ACTIVE 2
+
+// What was in use before: the way back.
+#define SAPWOOD_ADAPTER_FALLBACK 3
+
+// Given up for a better one.
+#define SAPWOOD_ADAPTER_RETIRED 4
+
+// Taken back for good.
+#define SAPWOOD_ADAPTER_ROLLED_BACK 5
+
+// Taken back because what it learned from is to be forgotten.
+#define SAPWOOD_ADAPTER_REVOKED 6
+
+// Made for another model, and back when that one is.
+#define SAPWOOD_ADAPTER_DORMANT 7
+
+// The app: standing instructions.
+#define SAPWOOD_ROLE_SYSTEM 0
+
+// The person.
+#define SAPWOOD_ROLE_USER 1
+
+// The model.
+#define SAPWOOD_ROLE_ASSISTANT 2
+
+// The model ended it.
+#define SAPWOOD_STOP_END 0
+
+// It reached max_tokens.
+#define SAPWOOD_STOP_LENGTH 1
+
+// It was cancelled.
+#define SAPWOOD_STOP_CANCELLED 2
+
+// It met a stop text of the app.
+#define SAPWOOD_STOP_TEXT 3
+
+// A conversation. One reply at a time.
+typedef struct sapwood_chat sapwood_chat;
+
+// A model that learns from its user: one per folder.
+typedef struct sapwood_learner sapwood_learner;
+
+// Asks a slice to end early.
+typedef struct sapwood_stop sapwood_stop;
+
+// When and how a learner trains. 0 stands for the default wherever no other meaning is named.
+typedef struct {
+  // sizeof(sapwood_training)
+  uint32_t size;
+  // Examples that one kind of request needs before it is worth a run; 0: 12.
+  uint32_t examples;
+  // Conversations that they come from, at least; 0: 2.
+  uint32_t conversations;
+  // Updates in a run; 0: 200.
+  uint32_t steps;
+  // Examples per update; 0: 8.
+  uint32_t batch;
+  // Rank of the adapter, 1 to 256; 0: 8.
+  uint32_t rank;
+  // Peak learning rate; 0: 0.001.
+  float learning_rate;
+  // Updates between two checkpoints; 0: 10.
+  uint32_t checkpoint_steps;
+  // Not 0: replies have one right text (labels, JSON), and a candidate is held to it.
+  uint32_t exact;
+  // Not 0: no rest between two runs.
+  uint32_t no_cooldown;
+  // Rest between two runs in milliseconds; 0: a day.
+  uint64_t cooldown_ms;
+} sapwood_training;
+
+// Everything a learner is opened with. Set all but `size`, `folder` and `key` to 0 for the
+// defaults.
+typedef struct {
+  // sizeof(sapwood_config)
+  uint32_t size;
+  // Most tokens of prompt and reply together; 0: 2048.
+  uint32_t context_tokens;
+  // Folder of all that is kept; made if it is absent. Keep it out of backups.
+  const char *folder;
+  // 32 random bytes that seal the folder.
+  const uint8_t *key;
+  // A GGUF model file; NULL: the model in the library.
+  const char *model;
+  // Compute threads; 0: one per core.
+  uint32_t threads;
+  // Not 0: past exchanges are not shown to the model again.
+  uint32_t no_retrieval;
+  // When and how it trains; NULL: the defaults.
+  const sapwood_training *training;
+} sapwood_config;
+
+// The device as the program sees it now. All 0: a device on battery that is in use.
+typedef struct {
+  // sizeof(sapwood_device_state)
+  uint32_t size;
+  // Not 0: on external power.
+  uint32_t charging;
+  // Not 0: nobody is using the device.
+  uint32_t idle;
+  // Not 0: the user asked the system to save power.
+  uint32_t low_power_mode;
+  // One of SAPWOOD_THERMAL_.
+  uint32_t thermal;
+  // Charge of the battery, 1 to 100; 0: unknown, or there is none.
+  uint32_t battery_percent;
+  // What the system would let the process take in addition; 0: unknown.
+  uint64_t free_memory_bytes;
+} sapwood_device_state;
+
+// What a slice did. Set `size` before the call.
+typedef struct {
+  // sizeof(sapwood_slice_report)
+  uint32_t size;
+  // What it came to: one of SAPWOOD_OUTCOME_.
+  uint32_t outcome;
+  // What speaks against training: SAPWOOD_HOLD_ bits.
+  uint32_t holds;
+  // Updates that the run has made, in all slices.
+  uint32_t step;
+  // Updates that the run takes.
+  uint32_t steps;
+  // Examples that the run learns from.
+  uint32_t examples;
+  // Tokens trained on in this slice.
+  uint64_t tokens;
+  // Milliseconds spent training in this slice.
+  uint64_t train_ms;
+  // Mean loss of the last update; 0 before the first.
+  float loss;
+  // The adapter that was promoted, or empty.
+  char adapter[65];
+  // What it came to, in one English line with figures, for logs and developers.
+  char summary[256];
+} sapwood_slice_report;
+
+// One adapter.
+typedef struct {
+  // The size of this struct in the library.
+  uint32_t size;
+  // Where it stands: one of SAPWOOD_ADAPTER_.
+  uint32_t state;
+  // Counted from 1 in this store.
+  uint64_t number;
+  // When it was made, in milliseconds since 1970.
+  uint64_t created_ms;
+  // Examples that it learned from.
+  uint32_t examples;
+  // 1: new replies are made with it.
+  uint32_t in_force;
+  // SHA-256 of its file, which names it everywhere.
+  char adapter[65];
+  // The adapter that training started from; empty: from the base model.
+  char parent[65];
+} sapwood_adapter_info;
+
+// Takes one adapter; it is gone when this returns. Any value but 0 ends the listing.
+typedef int32_t (*sapwood_on_adapter)(const sapwood_adapter_info *adapter, void *user);
+
+// One reply that is kept, with what the user did. All texts are gone when the callback returns.
+typedef struct {
+  // The size of this struct in the library.
+  uint32_t size;
+  // Signals that there are on it.
+  uint32_t signals;
+  // When, in milliseconds since 1970.
+  uint64_t time_ms;
+  // The part of the app.
+  const char *surface;
+  // What was asked: the last turn of the user.
+  const char *request;
+  // What the model answered.
+  const char *reply;
+  // What the user made of it; NULL: they did not edit it.
+  const char *edited;
+  // Names the reply.
+  char reply_id[33];
+  // Names the conversation.
+  char conversation[33];
+  // The adapter that answered; empty: the base model.
+  char adapter[65];
+} sapwood_sample;
+
+// Takes one sample; it is gone when this returns. Any value but 0 ends the listing.
+typedef int32_t (*sapwood_on_sample)(const sapwood_sample *sample, void *user);
+
+// One turn of a conversation.
+typedef struct {
+  // sizeof(sapwood_message)
+  uint32_t size;
+  // One of SAPWOOD_ROLE_.
+  uint32_t role;
+  // What is said.
+  const char *content;
+} sapwood_message;
+
+// How one reply is made. Begin with `sapwood_sampling_init`.
+typedef struct {
+  // sizeof(sapwood_sampling)
+  uint32_t size;
+  // 0 is greedy: always the likeliest token.
+  float temperature;
+  // Keep the k likeliest tokens; 0 keeps all.
+  uint32_t top_k;
+  // Keep the shortest list that holds this much probability; 1 keeps all.
+  float top_p;
+  // Keep tokens with at least this share of the likeliest one's probability; 0 keeps all.
+  float min_p;
+  // Makes recent tokens less likely; 1 does nothing.
+  float repetition_penalty;
+  // The same seed draws the same reply.
+  uint64_t seed;
+  // Most tokens of the reply.
+  uint32_t max_tokens;
+  // 0: the reply is nobody's business. It is not kept and can't be signalled.
+  uint32_t record;
+} sapwood_sampling;
+
+// Takes text as it comes: whole characters, NUL-terminated, gone when it returns. Any value but 0
+// cancels the reply. Called on the thread of `sapwood_respond`, with no lock held, so it may call
+// the library; it must not jump or throw out.
+typedef int32_t (*sapwood_on_text)(const char *text, void *user);
+
+// A finished reply. Set `size` before the call; give `text` back with `sapwood_string_free`.
+typedef struct {
+  // sizeof(sapwood_reply)
+  uint32_t size;
+  // Why it ended: one of SAPWOOD_STOP_.
+  uint32_t stop;
+  // The whole text.
+  char *text;
+  // Tokens of the prompt, with the examples shown.
+  uint32_t prompt_tokens;
+  // Tokens of the reply.
+  uint32_t tokens;
+  // Past exchanges that were shown to the model.
+  uint32_t retrieved;
+  // Names the reply in `sapwood_signal`.
+  char id[33];
+  // The adapter that made it; empty: the base model.
+  char adapter[65];
+} sapwood_reply;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The library's SAPWOOD_ABI_VERSION: a program compares it with the header's at its start.
+uint32_t sapwood_abi_version(void);
+
+// Copies what went wrong in this thread's last failed call to `text`, NUL-terminated and cut to
+// `capacity` bytes. Returns the length of the whole text. `text` may be NULL if `capacity` is 0.
+// The text is English, for developers, and never holds anything of the user's.
+size_t sapwood_last_error(char *text, size_t capacity);
+
+// Opens the model and the folder, recovers from whatever happened to the last process, and puts
+// the right adapter in force. End it with `sapwood_close`.
+int32_t sapwood_open(const sapwood_config *config, sapwood_learner **learner);
+
+// Makes everything durable and ends the learner; its conversations may be closed later. NULL is no
+// learner.
+void sapwood_close(sapwood_learner *learner);
+
+// Says what the user did with a reply: `kind` is one of SAPWOOD_SIGNAL_, which says whether `text`
+// and `shown_tokens` matter (NULL and 0 otherwise). Without consent this does nothing.
+int32_t sapwood_signal(const sapwood_learner *learner,
+                       const char *reply_id,
+                       uint32_t kind,
+                       const char *text,
+                       uint32_t shown_tokens);
+
+// Allows or stops keeping what the user does: one of SAPWOOD_CONSENT_. Durable when it returns.
+int32_t sapwood_set_consent(const sapwood_learner *learner, uint32_t consent);
+
+// Whether what the user does is kept: one of SAPWOOD_CONSENT_.
+int32_t sapwood_consent(const sapwood_learner *learner, uint32_t *consent);
+
+// Tells how the device is: at every change, from any thread. It trains only when the device is
+// plugged in, idle and cool.
+int32_t sapwood_device_changed(const sapwood_learner *learner, const sapwood_device_state *state);
+
+// A request that nobody has made yet. Give it back with `sapwood_stop_free`.
+sapwood_stop *sapwood_stop_new(void);
+
+// Asks for the stop, from any thread. It can't be taken back.
+int32_t sapwood_stop_request(const sapwood_stop *stop);
+
+// Gives a stop back; a slice that still has it goes on. NULL is no stop.
+void sapwood_stop_free(sapwood_stop *stop);
+
+// Trains for at most `budget_ms`, or judges the run that has ended: the only call that trains.
+// Returns early when there is nothing to do or when `stop` (may be NULL) is requested. Replies go
+// on meanwhile, from other threads. Whatever happens to the process, the next slice goes on from
+// the last checkpoint. `report` may be NULL.
+int32_t sapwood_train_slice(const sapwood_learner *learner,
+                            uint64_t budget_ms,
+                            const sapwood_stop *stop,
+                            sapwood_slice_report *report);
+
+// Hands all adapters known to `on_adapter`, oldest first, with those that are gone.
+int32_t sapwood_adapters(const sapwood_learner *learner, sapwood_on_adapter on_adapter, void *user);
+
+// Keeps an adapter file (GGUF, made for this model elsewhere) without using it. `adapter` has room
+// for 65 characters and gets its digest.
+int32_t sapwood_stage(const sapwood_learner *learner,
+                      const uint8_t *file,
+                      size_t length,
+                      char *adapter);
+
+// Puts a staged adapter in force on probation.
+int32_t sapwood_activate(const sapwood_learner *learner, const char *adapter);
+
+// Takes the adapter in force back for good. `adapter` has room for 65 characters and gets its
+// digest; it may be NULL. The one before, or the base model, is in force from the next reply on.
+int32_t sapwood_rollback(const sapwood_learner *learner, char *adapter);
+
+// Hands all replies that are kept to `on_sample`, oldest first.
+int32_t sapwood_samples(const sapwood_learner *learner, sapwood_on_sample on_sample, void *user);
+
+// Switches the showing of past exchanges on (not 0) or off for all later replies.
+int32_t sapwood_set_retrieval(const sapwood_learner *learner, uint32_t enabled);
+
+// Says that the last process ended for a reason that was not the adapter's fault: its interrupted
+// trial is then not counted.
+int32_t sapwood_exit_was_benign(const sapwood_learner *learner);
+
+// Makes everything durable.
+int32_t sapwood_flush(const sapwood_learner *learner);
+
+// Begins a conversation on a surface of the app ("mail.reply"), with standing instructions
+// (may be NULL) and the `count` turns so far (NULL for none). End it with `sapwood_chat_close`.
+int32_t sapwood_chat_open(const sapwood_learner *learner,
+                          const char *surface,
+                          const char *instructions,
+                          const sapwood_message *turns,
+                          size_t count,
+                          sapwood_chat **chat);
+
+// Ends a conversation. NULL is no conversation.
+void sapwood_chat_close(sapwood_chat *chat);
+
+// Fills in the defaults.
+int32_t sapwood_sampling_init(sapwood_sampling *sampling);
+
+// Makes a reply to `text` and returns when it is finished. `sampling` may be NULL for the
+// defaults, `on_text` if nobody wants to see it come, `reply` if nobody wants it whole. `user` is
+// handed to `on_text`.
+int32_t sapwood_respond(const sapwood_chat *chat,
+                        const char *prompt,
+                        const sapwood_sampling *sampling,
+                        sapwood_on_text on_text,
+                        void *user,
+                        sapwood_reply *reply);
+
+// Makes another reply in place of the last one, and records that it was wanted. As
+// `sapwood_respond` for the rest.
+int32_t sapwood_regenerate(const sapwood_chat *chat,
+                           const sapwood_sampling *sampling,
+                           sapwood_on_text on_text,
+                           void *user,
+                           sapwood_reply *reply);
+
+// Gives back a text that the library returned. NULL is no text.
+void sapwood_string_free(char *text);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SAPWOOD_H */

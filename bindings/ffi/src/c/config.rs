@@ -1,0 +1,204 @@
+//! What a learner is opened with, and how the device is.
+
+use std::ffi::c_char;
+use std::time::Duration;
+
+use super::memory::{Sized32, optional_text, read, text};
+use crate::config::{Config, TrainPolicy};
+use crate::device::{DeviceState, Thermal};
+use crate::error::LearnerError;
+
+/// Everything a learner is opened with. Set all but `size`, `folder` and `key` to 0 for the
+/// defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sapwood_config {
+    /// sizeof(sapwood_config)
+    pub size: u32,
+    /// Most tokens of prompt and reply together; 0: 2048.
+    pub context_tokens: u32,
+    /// Folder of all that is kept; made if it is absent. Keep it out of backups.
+    pub folder: *const c_char,
+    /// 32 random bytes that seal the folder.
+    pub key: *const u8,
+    /// A GGUF model file; NULL: the model in the library.
+    pub model: *const c_char,
+    /// Compute threads; 0: one per core.
+    pub threads: u32,
+    /// Not 0: past exchanges are not shown to the model again.
+    pub no_retrieval: u32,
+    /// When and how it trains; NULL: the defaults.
+    pub training: *const sapwood_training,
+}
+
+/// When and how a learner trains. 0 stands for the default wherever no other meaning is named.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sapwood_training {
+    /// sizeof(sapwood_training)
+    pub size: u32,
+    /// Examples that one kind of request needs before it is worth a run; 0: 12.
+    pub examples: u32,
+    /// Conversations that they come from, at least; 0: 2.
+    pub conversations: u32,
+    /// Updates in a run; 0: 200.
+    pub steps: u32,
+    /// Examples per update; 0: 8.
+    pub batch: u32,
+    /// Rank of the adapter, 1 to 256; 0: 8.
+    pub rank: u32,
+    /// Peak learning rate; 0: 0.001.
+    pub learning_rate: f32,
+    /// Updates between two checkpoints; 0: 10.
+    pub checkpoint_steps: u32,
+    /// Not 0: replies have one right text (labels, JSON), and a candidate is held to it.
+    pub exact: u32,
+    /// Not 0: no rest between two runs.
+    pub no_cooldown: u32,
+    /// Rest between two runs in milliseconds; 0: a day.
+    pub cooldown_ms: u64,
+}
+
+/// The device as the program sees it now. All 0: a device on battery that is in use.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sapwood_device_state {
+    /// sizeof(sapwood_device_state)
+    pub size: u32,
+    /// Not 0: on external power.
+    pub charging: u32,
+    /// Not 0: nobody is using the device.
+    pub idle: u32,
+    /// Not 0: the user asked the system to save power.
+    pub low_power_mode: u32,
+    /// One of SAPWOOD_THERMAL_.
+    pub thermal: u32,
+    /// Charge of the battery, 1 to 100; 0: unknown, or there is none.
+    pub battery_percent: u32,
+    /// What the system would let the process take in addition; 0: unknown.
+    pub free_memory_bytes: u64,
+}
+
+/// Cool.
+pub const SAPWOOD_THERMAL_NOMINAL: u32 = 0;
+/// Warm; nothing is throttled yet.
+pub const SAPWOOD_THERMAL_FAIR: u32 = 1;
+/// Hot: the system slows down.
+pub const SAPWOOD_THERMAL_SERIOUS: u32 = 2;
+/// Too hot.
+pub const SAPWOOD_THERMAL_CRITICAL: u32 = 3;
+
+// SAFETY: numbers and raw pointers behind the size.
+unsafe impl Sized32 for sapwood_config {}
+// SAFETY: numbers behind the size.
+unsafe impl Sized32 for sapwood_training {}
+// SAFETY: numbers behind the size.
+unsafe impl Sized32 for sapwood_device_state {}
+
+/// # Safety
+/// As the header says of `sapwood_open`.
+pub(super) unsafe fn config(given: *const sapwood_config) -> Result<Config, LearnerError> {
+    let null = std::ptr::null();
+    let defaults = sapwood_config {
+        size: 0,
+        context_tokens: 0,
+        folder: null,
+        key: std::ptr::null(),
+        model: null,
+        threads: 0,
+        no_retrieval: 0,
+        training: std::ptr::null(),
+    };
+    // SAFETY: the caller's promise, here and for every pointer in it.
+    unsafe {
+        let given = read(given, defaults, "sapwood_config")?;
+        if given.key.is_null() {
+            return Err(LearnerError::invalid("key is NULL"));
+        }
+        Ok(Config {
+            folder: text(given.folder, "folder")?,
+            key: std::slice::from_raw_parts(given.key, 32).to_vec(),
+            model: optional_text(given.model, "model")?,
+            context_tokens: if given.context_tokens == 0 { 2048 } else { given.context_tokens },
+            threads: (given.threads != 0).then_some(given.threads),
+            retrieval: given.no_retrieval == 0,
+            anchors: Vec::new(),
+            training: if given.training.is_null() { None } else { Some(training(given.training)?) },
+        })
+    }
+}
+
+/// # Safety
+/// `given` points to as many bytes as it says.
+unsafe fn training(given: *const sapwood_training) -> Result<TrainPolicy, LearnerError> {
+    let defaults = sapwood_training {
+        size: 0,
+        examples: 0,
+        conversations: 0,
+        steps: 0,
+        batch: 0,
+        rank: 0,
+        learning_rate: 0.0,
+        checkpoint_steps: 0,
+        exact: 0,
+        no_cooldown: 0,
+        cooldown_ms: 0,
+    };
+    // SAFETY: the caller's promise.
+    let given = unsafe { read(given, defaults, "sapwood_training") }?;
+    let or = |value: u32, default: u32| if value == 0 { default } else { value };
+    let known = TrainPolicy::default();
+    let rest = Duration::from_millis(given.cooldown_ms);
+    Ok(TrainPolicy {
+        examples: or(given.examples, known.examples),
+        conversations: or(given.conversations, known.conversations),
+        cooldown: (given.no_cooldown != 0 || given.cooldown_ms != 0)
+            .then_some(if given.no_cooldown != 0 { Duration::ZERO } else { rest }),
+        steps: or(given.steps, known.steps),
+        batch: or(given.batch, known.batch),
+        rank: or(given.rank, known.rank),
+        learning_rate: if given.learning_rate == 0.0 {
+            known.learning_rate
+        } else {
+            given.learning_rate
+        },
+        checkpoint_steps: or(given.checkpoint_steps, known.checkpoint_steps),
+        exact: given.exact != 0,
+    })
+}
+
+/// # Safety
+/// `given` points to as many bytes as it says.
+pub(super) unsafe fn device(
+    given: *const sapwood_device_state,
+) -> Result<DeviceState, LearnerError> {
+    let defaults = sapwood_device_state {
+        size: 0,
+        charging: 0,
+        idle: 0,
+        low_power_mode: 0,
+        thermal: 0,
+        battery_percent: 0,
+        free_memory_bytes: 0,
+    };
+    // SAFETY: the caller's promise.
+    let given = unsafe { read(given, defaults, "sapwood_device_state") }?;
+    let thermal = match given.thermal {
+        SAPWOOD_THERMAL_NOMINAL => Thermal::Nominal,
+        SAPWOOD_THERMAL_FAIR => Thermal::Fair,
+        SAPWOOD_THERMAL_SERIOUS => Thermal::Serious,
+        SAPWOOD_THERMAL_CRITICAL => Thermal::Critical,
+        _ => return Err(LearnerError::invalid("thermal is none of SAPWOOD_THERMAL_")),
+    };
+    if given.battery_percent > 100 {
+        return Err(LearnerError::invalid("battery_percent is above 100"));
+    }
+    Ok(DeviceState {
+        charging: given.charging != 0,
+        idle: given.idle != 0,
+        low_power_mode: given.low_power_mode != 0,
+        thermal,
+        battery_percent: (given.battery_percent > 0).then_some(given.battery_percent as u8),
+        free_memory_bytes: (given.free_memory_bytes > 0).then_some(given.free_memory_bytes),
+    })
+}

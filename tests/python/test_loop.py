@@ -1,0 +1,193 @@
+"""The whole loop through the wheel, with the real interpreter: chat, stream, cancel, signals,
+training, adapters, rollback, errors, a panic, threads.
+
+    ADAPTER=adapter.gguf python -m unittest tests/python/test_loop.py
+"""
+
+import datetime
+import gc
+import os
+import resource
+import tempfile
+import threading
+import typing
+import unittest
+
+import sapwood
+from sapwood import Config, Consent, DeviceState, LearnerError, Sampling, Signal, StopToken
+from sapwood import StopReason, Thermal, TrainPolicy
+
+KEY = bytes(range(32))
+GREEDY = Sampling(temperature=0.0, max_tokens=8)
+LONG = datetime.timedelta(minutes=10)
+SHORT_RUN = TrainPolicy(
+    examples=1,
+    conversations=1,
+    cooldown=datetime.timedelta(0),
+    steps=4,
+    batch=3,
+    checkpoint_steps=1,
+)
+
+
+def ask(learner, text, sampling=GREEDY):
+    *pieces, done = sapwood.stream(learner.chat("triage"), text, sampling)
+    assert done.is_done(), done
+    assert "".join(piece.delta for piece in pieces) == done.reply.text
+    return done.reply
+
+
+class Loop(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def open(self, **settings):
+        config = dict(folder=self.folder.name, key=KEY, context_tokens=512, training=SHORT_RUN)
+        return sapwood.Learner.open(Config(**{**config, **settings}))
+
+    def taught(self):
+        learner = self.open(retrieval=False)
+        learner.set_consent(Consent.GRANTED)
+        for n in range(12):
+            reply = ask(learner, f"Triage: parcel number {n} has not arrived")
+            learner.signal(reply.id, Signal.EDITED(text="logistics"))
+        return learner
+
+    def test_a_reply_streams_and_names_what_made_it(self):
+        reply = ask(self.open(), "Triage: I want my money back", Sampling(temperature=0.0))
+        self.assertEqual(reply.text, "returns")
+        self.assertEqual((reply.stop, reply.adapter, reply.retrieved), (StopReason.END, None, 0))
+        self.assertEqual(len(reply.id), 32)
+
+    def test_nothing_is_kept_without_consent(self):
+        learner = self.open()
+        self.assertEqual(learner.consent(), Consent.UNASKED)
+        learner.signal(ask(learner, "Triage: it crashes").id, Signal.ACCEPTED())
+        self.assertEqual(learner.samples(), [])
+        learner.set_consent(Consent.GRANTED)
+        reply = ask(learner, "Triage: it crashes")
+        learner.signal(reply.id, Signal.RATED(good=False))
+        (sample,) = learner.samples()
+        self.assertEqual((sample.reply_id, sample.reply), (reply.id, reply.text))
+        self.assertTrue(sample.signals[0].is_rated())
+        age = datetime.datetime.now(datetime.timezone.utc) - sample.time
+        self.assertLess(abs(age), datetime.timedelta(minutes=5))
+
+    def test_cancelling_ends_a_reply_and_leaves_the_chat_usable(self):
+        chat = self.open().chat("mail")
+        endless = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, max_tokens=400)
+        generation = chat.respond("Reply (friendly): tell me everything", endless)
+        first = generation.next()
+        self.assertTrue(first.is_text() or first.is_done())
+        with self.assertRaises(LearnerError.Busy if first.is_text() else AssertionError):
+            chat.respond("Triage: at the same time", GREEDY)
+            raise AssertionError("the reply was over at once")
+        generation.cancel()
+        last = None
+        while (event := generation.next()) is not None:
+            last = event
+        if last is not None:
+            self.assertEqual(last.reply.stop, StopReason.CANCELLED)
+        self.assertIsNone(generation.next())
+        for _ in sapwood.stream(chat, "Triage: it crashes", GREEDY):
+            break  # leaving the loop cancels
+        self.assertTrue(chat.respond("Triage: it crashes", GREEDY))
+
+    def test_the_loop_trains_and_goes_back(self):
+        learner = self.taught()
+        learner.device_changed(DeviceState(charging=False, idle=True, thermal=Thermal.NOMINAL))
+        waiting = learner.train_slice(LONG)
+        self.assertEqual(waiting.outcome.holds, [sapwood.Hold.NOT_CHARGING])
+        learner.device_changed(DeviceState(charging=True, idle=True, thermal=Thermal.NOMINAL))
+        stop = StopToken()
+        stop.request()
+        self.assertTrue(learner.train_slice(LONG, stop).outcome.is_paused())
+        while (report := learner.train_slice(LONG)).outcome.is_paused():
+            pass
+        self.assertEqual((report.step, report.steps, len(report.losses)), (4, 4, 4))
+        self.assertTrue(report.outcome.is_promoted() or report.outcome.is_rejected(), report.summary)
+        self.assertGreaterEqual(len(learner.adapters()), 1)
+
+    def test_an_adapter_from_elsewhere_is_staged_used_and_taken_back(self):
+        path = os.environ.get("ADAPTER")
+        if not path:
+            self.skipTest("ADAPTER names no adapter file")
+        learner = self.open()
+        with open(path, "rb") as file:
+            adapter = learner.stage(file.read())
+        learner.activate(adapter)
+        self.assertEqual(ask(learner, "Triage: it crashes").adapter, adapter)
+        self.assertEqual([known.in_force for known in learner.adapters()], [True])
+        self.assertEqual(learner.rollback(), adapter)
+        self.assertIsNone(ask(learner, "Triage: it crashes").adapter)
+        with self.assertRaises(LearnerError.Adapter):
+            learner.activate(adapter)
+
+    def test_errors_are_typed_explained_and_numbered(self):
+        learner = self.open()
+        cases = [
+            (LearnerError.Invalid, 1, lambda: self.open(key=b"short")),
+            (LearnerError.Invalid, 1, lambda: learner.signal("?", Signal.ACCEPTED())),
+            (LearnerError.Invalid, 1, lambda: ask(learner, "x", Sampling(top_p=2.0))),
+            (LearnerError.TooLong, 2, lambda: ask(learner, "x" * 9999)),
+            (LearnerError.NotFound, 3, lambda: learner.rollback()),
+            (LearnerError.Model, 5, lambda: self.open(model="/nowhere.gguf")),
+            (LearnerError.Adapter, 6, lambda: learner.stage(b"no adapter")),
+            (LearnerError.Key, 7, lambda: self.open(key=bytes(32))),
+            (LearnerError.Storage, 8, lambda: self.open(folder="/proc/nothing/here")),
+        ]
+        for kind, code, call in cases:
+            with self.subTest(kind.__name__), self.assertRaises(kind) as caught:
+                call()
+            self.assertEqual(caught.exception.code(), code)
+            self.assertIsInstance(caught.exception, LearnerError.__mro__[0])
+            self.assertNotIn("detail=", str(caught.exception))
+            self.assertGreater(len(str(caught.exception)), 5)
+
+    def test_a_panic_is_an_error_and_the_learner_opens_again(self):
+        learner = self.open()
+        if not hasattr(learner, "panic_inside"):
+            self.skipTest("the wheel was built without the feature faults")
+        with self.assertRaises(LearnerError.Fault) as caught:
+            learner.panic_inside()
+        self.assertEqual(caught.exception.code(), 9)
+        for call in (learner.samples, learner.flush, lambda: learner.chat("x")):
+            with self.assertRaises(LearnerError.Fault):
+                call()
+        self.assertEqual(ask(self.open(), "Triage: I want my money back").text, "returns")
+
+    def test_replies_go_on_while_a_slice_trains(self):
+        learner = self.taught()
+        slices = []
+        training = threading.Thread(target=lambda: slices.append(learner.train_slice(LONG)))
+        training.start()
+        replies = [ask(learner, "Triage: it crashes") for _ in range(5)]
+        training.join()
+        self.assertEqual(len({reply.id for reply in replies}), 5)
+        self.assertEqual(slices[0].step, 4)
+
+    def test_many_replies_take_no_more_memory_than_few(self):
+        learner = self.open()
+        sampling = Sampling(temperature=0.0, max_tokens=1, record=False)
+
+        def peak(replies):
+            for _ in range(replies):
+                ask(learner, "Triage: it crashes", sampling)
+            gc.collect()
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+        few = peak(100)
+        grown = peak(500) - few
+        self.assertLess(grown, 4096, f"{grown} KiB more")
+
+    def test_everything_has_type_hints(self):
+        for name in ("Learner", "Chat", "Generation", "StopToken"):
+            for method, function in vars(getattr(sapwood, name)).items():
+                if callable(function) and not method.startswith("_"):
+                    hints = typing.get_type_hints(function, vars(sapwood._generated))
+                    self.assertIn("return", hints, f"{name}.{method}")
+
+
+if __name__ == "__main__":
+    unittest.main()
