@@ -14,12 +14,15 @@ pub(crate) struct Ledger {
     index: HashMap<u128, usize>,
     /// Replies that an adapter learned from.
     lineages: HashMap<Digest, HashSet<u128>>,
+    /// Replies that are not to come back, wherever the journal's upkeep has put their records.
+    forgotten: HashSet<u128>,
 }
 
 impl Ledger {
     /// Takes in one record. Signals on unknown replies are ignored: their turn was forgotten.
     pub fn apply(&mut self, record: &Record) {
         match record {
+            Record::Interaction(interaction) if self.is_forgotten(interaction.reply_id) => {}
             Record::Interaction(interaction) => {
                 self.index.insert(interaction.reply_id, self.turns.len());
                 self.turns.push(turn(interaction, interaction.surface.clone()));
@@ -28,7 +31,8 @@ impl Ledger {
                 self.add_signal(feedback.reply_id, &feedback.signal);
             }
             Record::Tombstone(tombstone) => {
-                self.turns.retain(|turn| !tombstone.reply_ids.contains(&turn.reply_id));
+                self.forgotten.extend(&tombstone.reply_ids);
+                self.turns.retain(|turn| !self.forgotten.contains(&turn.reply_id));
                 self.index = self.turns.iter().enumerate().map(|(i, t)| (t.reply_id, i)).collect();
             }
             Record::UsedByGeneration(used) => {
@@ -58,6 +62,21 @@ impl Ledger {
     /// elsewhere.
     pub fn lineage(&self, adapter: Option<&Digest>) -> HashSet<u128> {
         adapter.and_then(|digest| self.lineages.get(digest)).cloned().unwrap_or_default()
+    }
+
+    /// Replies that were forgotten.
+    pub fn forgotten(&self) -> &HashSet<u128> {
+        &self.forgotten
+    }
+
+    /// Whether a reply was forgotten.
+    pub fn is_forgotten(&self, reply: u128) -> bool {
+        self.forgotten.contains(&reply)
+    }
+
+    /// Whether an adapter learned from a reply that was forgotten since.
+    pub fn learned_forgotten(&self, adapter: &Digest) -> bool {
+        self.lineages.get(adapter).is_some_and(|lineage| !lineage.is_disjoint(&self.forgotten))
     }
 
     /// All turns, oldest first.

@@ -12,6 +12,7 @@ use crate::consent::Consent;
 use crate::device_state::DeviceState;
 use crate::disk::Disk;
 use crate::error::LearnerError;
+use crate::forget;
 use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record};
 use crate::learn::example::{Example, Reliabilities, Rules, calibrate, examples, judged};
 use crate::learn::watch::{Action, Event, Watch};
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     device: Mutex<DeviceState>,
     /// Replies, which training makes way for.
     pub foreground: Foreground,
+    /// Requests to forget, which end a slice.
+    pub forgetting: Foreground,
     /// Held by the slice that is training: slices take turns.
     pub training: Mutex<Progress>,
     /// Ids drawn, where they are reproducible.
@@ -70,6 +73,13 @@ pub(crate) struct Went {
     pub fastest: Option<Duration>,
 }
 
+impl Kept {
+    /// What was built from examples is built anew without those that went.
+    pub fn forget_examples(&mut self) {
+        self.memory = None;
+    }
+}
+
 impl Shared {
     pub fn open(disk: Arc<dyn Disk>, model: Model, config: Config) -> Result<Shared, LearnerError> {
         let seal = Arc::new(Seal::new(config.key));
@@ -84,6 +94,8 @@ impl Shared {
             Some(false) => Consent::Refused,
             None => Consent::Unasked,
         };
+        // Before anything is loaded: the last process may have died while it was forgetting.
+        forget::finish(&model, &mut store, &ledger)?;
         let set = load_in_force(&model, &mut store)?;
         let kept = Kept {
             journal,
@@ -102,6 +114,7 @@ impl Shared {
             disk,
             device: Mutex::default(),
             foreground: Foreground::default(),
+            forgetting: Foreground::default(),
             training: Mutex::default(),
             ids: AtomicU64::new(0),
         })

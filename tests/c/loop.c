@@ -118,6 +118,12 @@ static int32_t count_samples(const sapwood_sample *sample, void *user) {
     return 0;
 }
 
+static int32_t count_all(const sapwood_sample *sample, void *user) {
+    (void)sample;
+    (*(int *)user)++;
+    return 0;
+}
+
 static int32_t stop_at_once(const sapwood_sample *sample, void *user) {
     (void)sample;
     (*(int *)user)++;
@@ -215,6 +221,32 @@ static void adapters(sapwood_learner *learner, const char *path) {
     CHECK(sapwood_rollback(learner, taken) == SAPWOOD_NOT_FOUND);
     CHECK(sapwood_stage(learner, bytes, 100, adapter) == SAPWOOD_ADAPTER);
     free(bytes);
+}
+
+static void forgetting(sapwood_learner *learner) {
+    int before = 0, after = 0;
+    OK(sapwood_samples(learner, count_all, &before));
+    sapwood_reply reply = ask(learner, "Triage: please forget this", 8);
+    sapwood_string_free(reply.text);
+    sapwood_deletion_receipt receipt = {.size = sizeof receipt};
+    OK(sapwood_forget(learner, SAPWOOD_SCOPE_REPLY, reply.id, 0, 0, &receipt));
+    CHECK(receipt.replies == 1 && receipt.adapters == 0 && receipt.in_force[0] == 0);
+    OK(sapwood_samples(learner, count_all, &after));
+    CHECK(before > 1 && after == before);
+    CHECK(sapwood_signal(learner, reply.id, SAPWOOD_SIGNAL_ACCEPTED, NULL, 0) == SAPWOOD_NOT_FOUND);
+    OK(sapwood_forget(learner, SAPWOOD_SCOPE_TIME, NULL, 0, 1000, &receipt));
+    CHECK(receipt.replies == 0);
+    OK(sapwood_forget(learner, SAPWOOD_SCOPE_SURFACE, "mail", 0, 0, &receipt));
+    CHECK(receipt.replies == 1);
+    OK(sapwood_forget(learner, SAPWOOD_SCOPE_EVERYTHING, NULL, 0, 0, NULL));
+    after = 0;
+    OK(sapwood_samples(learner, count_all, &after));
+    CHECK(after == 0);
+    CHECK(sapwood_forget(learner, 9, NULL, 0, 0, NULL) == SAPWOOD_INVALID);
+    CHECK(sapwood_forget(learner, SAPWOOD_SCOPE_REPLY, NULL, 0, 0, NULL) == SAPWOOD_INVALID);
+    CHECK(sapwood_forget(learner, SAPWOOD_SCOPE_REPLY, "?", 0, 0, NULL) == SAPWOOD_INVALID);
+    reply = ask(learner, "Triage: it crashes again", 8);
+    sapwood_string_free(reply.text);
 }
 
 static void mistakes(sapwood_learner *learner, const char *folder) {
@@ -329,6 +361,7 @@ int main(int count, char **arguments) {
     replies(learner);
     training(learner);
     adapters(learner, arguments[2]);
+    forgetting(learner);
     mistakes(learner, arguments[1]);
     OK(sapwood_exit_was_benign(learner));
     OK(sapwood_flush(learner));

@@ -124,6 +124,19 @@ class Loop(unittest.TestCase):
         with self.assertRaises(LearnerError.Adapter):
             learner.activate(adapter)
 
+    def test_what_is_forgotten_is_gone_with_what_learned_from_it(self):
+        learner = self.taught()
+        kept = learner.samples()
+        receipt = learner.forget(sapwood.Scope.REPLY(reply_id=kept[0].reply_id))
+        self.assertEqual((receipt.replies, receipt.adapters), ([kept[0].reply_id], []))
+        with self.assertRaises(LearnerError.NotFound):
+            learner.signal(kept[0].reply_id, Signal.ACCEPTED())
+        receipt = learner.forget(sapwood.Scope.CONVERSATION(conversation=kept[1].conversation))
+        self.assertEqual(receipt.replies, [kept[1].reply_id])
+        learner.forget(sapwood.Scope.EVERYTHING())
+        self.assertEqual(learner.samples(), [])
+        self.assertEqual(self.open().samples(), [])
+
     def test_errors_are_typed_explained_and_numbered(self):
         learner = self.open()
         cases = [

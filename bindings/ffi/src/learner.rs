@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::device::{DeviceState, StopToken};
 use crate::error::LearnerError;
 use crate::fence::Fence;
+use crate::forget::{DeletionReceipt, Scope};
 use crate::id;
 use crate::signal::{Consent, Sample, Signal};
 use crate::slice::SliceReport;
@@ -118,6 +119,14 @@ impl Learner {
     /// All replies that are kept, oldest first, each with what the user did.
     pub fn samples(&self) -> Result<Vec<Sample>, LearnerError> {
         self.read(|learner| learner.turns().into_iter().map(Sample::from).collect())
+    }
+
+    /// Forgets for good: replies, what the user did with them, every adapter that learned from one
+    /// and all that were trained on top of it, the training run that sees them. The best clean
+    /// adapter, or the base model, is in force when this returns. It ends a slice that is running.
+    pub fn forget(&self, scope: Scope) -> Result<DeletionReceipt, LearnerError> {
+        let scope = scope.try_into()?;
+        self.fence.call(|| self.learner.forget(&scope)).map(DeletionReceipt::from)
     }
 
     /// Switches the showing of past exchanges on or off for all later replies.

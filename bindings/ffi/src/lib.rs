@@ -19,6 +19,7 @@ mod config;
 mod device;
 mod error;
 mod fence;
+mod forget;
 mod id;
 mod learner;
 mod signal;

@@ -45,6 +45,11 @@ impl Foreground {
         Ahead(self)
     }
 
+    /// Whether anybody is inside.
+    fn is_entered(&self) -> bool {
+        self.replies(|replies| replies.under_way > 0)
+    }
+
     fn is_busy(&self) -> bool {
         self.replies(|replies| {
             replies.under_way > 0 || replies.last.is_some_and(|last| last.elapsed() < QUIET)
@@ -146,7 +151,8 @@ impl Governor {
         pace.owed += self.rest_after(worked);
         let rested = Instant::now();
         let over = loop {
-            if self.asked.is_requested() || self.is_forbidden() {
+            let forgetting = self.shared.forgetting.is_entered();
+            if self.asked.is_requested() || forgetting || self.is_forbidden() {
                 break true;
             }
             let due = pace.owed >= SHORTEST_REST && rested.elapsed() < pace.owed;

@@ -258,6 +258,11 @@ impl Slice<'_> {
     }
 }
 
+/// The replies that a checkpoint's run learns from; `None` if it can't be read.
+pub(crate) fn checkpoint_lineage(bytes: &[u8]) -> Option<Vec<u128>> {
+    Run::from_archive(bytes).map(|run| run.lineage)
+}
+
 /// Not now, whatever there is to learn.
 fn forbidden(obstacles: Vec<Obstacle>) -> Decision {
     let hold = obstacles.into_iter().map(Hold::Device).collect();

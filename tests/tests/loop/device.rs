@@ -110,6 +110,8 @@ fn training_makes_way_for_replies() {
                 first_token()
             })
             .collect();
+        // And to make an update.
+        std::thread::sleep(Duration::from_secs(2));
         stop.request();
         let report = training.join().unwrap();
         assert_eq!(report.outcome, Outcome::Paused);

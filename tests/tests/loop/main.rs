@@ -5,6 +5,7 @@
 
 mod conversation;
 mod device;
+mod forget;
 mod judging;
 mod refusal;
 mod swaps;

@@ -11,6 +11,8 @@ use crate::adapter::{AdapterInfo, AdapterState};
 use crate::chat::Role;
 use crate::device::StopToken;
 use crate::error::LearnerError;
+use crate::forget::Scope;
+use crate::id;
 use crate::learner::Learner;
 use crate::signal::{Consent, Sample, Signal};
 use crate::slice::{Hold, Outcome, SliceReport};
@@ -553,6 +555,81 @@ fn sample(kept: &Sample) -> sapwood_sample {
     fill(&mut sample.conversation, &kept.conversation);
     fill(&mut sample.adapter, kept.adapter.as_deref().unwrap_or_default());
     sample
+}
+
+/// One reply with its request and signals: `name` is its id.
+pub const SAPWOOD_SCOPE_REPLY: u32 = 0;
+/// A conversation: `name` is as in sapwood_sample.
+pub const SAPWOOD_SCOPE_CONVERSATION: u32 = 1;
+/// All that happened in one part of the app: `name` is its name.
+pub const SAPWOOD_SCOPE_SURFACE: u32 = 2;
+/// All from `from_ms` on and before `until_ms`.
+pub const SAPWOOD_SCOPE_TIME: u32 = 3;
+/// Everything.
+pub const SAPWOOD_SCOPE_EVERYTHING: u32 = 4;
+
+/// What was forgotten. Set `size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sapwood_deletion_receipt {
+    /// sizeof(sapwood_deletion_receipt)
+    pub size: u32,
+    /// Replies that are gone, with their requests and signals.
+    pub replies: u32,
+    /// Adapters that learned from them, or from an adapter that did: gone, and refused for good.
+    pub adapters: u32,
+    /// 1: a training run was dropped.
+    pub run_dropped: u32,
+    /// The adapter that new replies are made with now; empty: the base model.
+    pub in_force: [c_char; 65],
+}
+
+// SAFETY: numbers and characters behind the size.
+unsafe impl Sized32 for sapwood_deletion_receipt {}
+
+/// Forgets for good: replies, what the user did with them, every adapter that learned from one and
+/// all that were trained on top of it, the training run that sees them. `scope` is one of
+/// SAPWOOD_SCOPE_, which says whether `name` and the times (milliseconds since 1970) matter. It ends
+/// a slice that is running. `receipt` may be NULL.
+// SAFETY: `name` is NULL or ends with NUL, `receipt` is as large as it says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sapwood_forget(
+    learner: Option<&sapwood_learner>,
+    scope: u32,
+    name: *const c_char,
+    from_ms: u64,
+    until_ms: u64,
+    receipt: *mut sapwood_deletion_receipt,
+) -> i32 {
+    status(|| {
+        let learner = given(learner, "learner")?;
+        // SAFETY: the caller's promise.
+        let name = || unsafe { text(name, "name") };
+        let scope = match scope {
+            SAPWOOD_SCOPE_REPLY => Scope::Reply { reply_id: name()? },
+            SAPWOOD_SCOPE_CONVERSATION => Scope::Conversation { conversation: name()? },
+            SAPWOOD_SCOPE_SURFACE => Scope::Surface { surface: name()? },
+            SAPWOOD_SCOPE_TIME => {
+                Scope::Time { from: id::instant(from_ms), until: id::instant(until_ms) }
+            }
+            SAPWOOD_SCOPE_EVERYTHING => Scope::Everything,
+            _ => return Err(LearnerError::invalid("scope is none of SAPWOOD_SCOPE_")),
+        };
+        let done = learner.0.forget(scope)?;
+        if receipt.is_null() {
+            return Ok(());
+        }
+        let mut given = sapwood_deletion_receipt {
+            size: 0,
+            replies: done.replies.len() as u32,
+            adapters: done.adapters.len() as u32,
+            run_dropped: u32::from(done.run_dropped),
+            in_force: [0; 65],
+        };
+        fill(&mut given.in_force, done.in_force.as_deref().unwrap_or_default());
+        // SAFETY: the caller's promise.
+        unsafe { write(&given, receipt, "sapwood_deletion_receipt") }
+    })
 }
 
 /// Switches the showing of past exchanges on (not 0) or off for all later replies.

@@ -1,0 +1,147 @@
+//! Forgetting: what the user wants gone, and everything that was learned from it.
+//!
+//! A tombstone in the journal is the decision. It is durable before anything else happens, and what
+//! follows from it follows again at every opening: the replies are no longer there, adapters that
+//! learned from one of them are revoked with their descendants, the run under way is dropped. So a
+//! crash at any instant leaves either everything or nothing of what was to be forgotten.
+//!
+//! What is not done here: sealed bytes of forgotten records stay in their journal segments, which
+//! only the key can open, until the segments go.
+
+use std::collections::HashSet;
+
+use sapwood_models::{AdapterFile, Model};
+
+use crate::error::LearnerError;
+use crate::journal::{Record, Tombstone};
+use crate::learn::example::Turn;
+use crate::learner::Learner;
+use crate::ledger::Ledger;
+use crate::shared::Kept;
+use crate::slice::checkpoint_lineage;
+use crate::store::{Digest, State, Store};
+
+/// What is to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One reply with its request and signals.
+    Reply(u128),
+    /// A conversation, as [`Turn::session`] names it.
+    Conversation(u128),
+    /// All that happened in one part of the app.
+    Surface(String),
+    /// All from one instant on and before another, in milliseconds since 1970.
+    Time {
+        /// The first instant.
+        from_ms: u64,
+        /// The first one that is kept again.
+        until_ms: u64,
+    },
+    /// Everything.
+    Everything,
+}
+
+impl Scope {
+    fn holds(&self, turn: &Turn) -> bool {
+        match self {
+            Scope::Reply(id) => turn.reply_id == *id,
+            Scope::Conversation(id) => turn.session == *id,
+            Scope::Surface(surface) => turn.surface == *surface,
+            Scope::Time { from_ms, until_ms } => (*from_ms..*until_ms).contains(&turn.time_ms),
+            Scope::Everything => true,
+        }
+    }
+}
+
+/// What was forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletionReceipt {
+    /// Replies that are gone, with their requests and signals.
+    pub replies: Vec<u128>,
+    /// Adapters that learned from them, or from an adapter that did: gone, and refused for good.
+    pub adapters: Vec<Digest>,
+    /// Whether a training run was dropped.
+    pub run_dropped: bool,
+    /// What new replies are made with now; `None` is the base model.
+    pub in_force: Option<Digest>,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+/// Ids in one tombstone: a record has a limit.
+const IDS: usize = 1000;
+
+impl Learner {
+    /// Forgets, for good: the replies, what users did with them, every adapter that learned from
+    /// one and all that were trained on top of it, the training run that sees them. The best clean
+    /// adapter, or the base model, is in force when this returns. A slice that is running ends
+    /// first.
+    ///
+    /// # Errors
+    /// A full or failing disk. Either nothing was forgotten, or the rest follows when the learner
+    /// is opened again: asking again does no harm.
+    pub fn forget(&self, scope: &Scope) -> Result<DeletionReceipt, LearnerError> {
+        let shared = &self.shared;
+        // The slice ends at its next program and can't save what is to be forgotten behind our back.
+        let _ending = shared.forgetting.enter();
+        let _turn = shared.training.lock().expect("nothing panics under this lock");
+        let time_ms = shared.now_ms();
+        let mut kept = shared.kept();
+        let turns = kept.ledger.turns().iter().filter(|turn| scope.holds(turn));
+        let replies: Vec<u128> = turns.map(|turn| turn.reply_id).collect();
+        for ids in replies.chunks(IDS) {
+            let tombstone = Tombstone { reply_ids: ids.to_vec(), time_ms };
+            shared.record(&mut kept, Record::Tombstone(tombstone))?;
+        }
+        kept.forget_examples();
+        let Kept { store, ledger, .. } = &mut *kept;
+        let (adapters, run_dropped) = finish(&shared.model, store, ledger)?;
+        shared.put_in_force(&mut kept)?;
+        drop(kept);
+        let in_force = shared.in_force().digest;
+        Ok(DeletionReceipt { replies, adapters, run_dropped, in_force, time_ms })
+    }
+}
+
+/// Does what follows from the tombstones and was not done yet: at every opening, and after new ones.
+/// Returns the adapters revoked and whether a run was dropped.
+pub(crate) fn finish(
+    model: &Model,
+    store: &mut Store,
+    ledger: &Ledger,
+) -> Result<(Vec<Digest>, bool), LearnerError> {
+    if ledger.forgotten().is_empty() {
+        return Ok((Vec::new(), false));
+    }
+    let knowing = knowing(model, store, ledger);
+    let revoked = if knowing.is_empty() { Vec::new() } else { store.revoke(&knowing)? };
+    let sees_forgotten = |lineage: Vec<u128>| lineage.iter().any(|id| ledger.is_forgotten(*id));
+    let run = store.load_checkpoint()?;
+    // A run that can't be read can't be told from one that saw it.
+    let drop_run = run.is_some_and(|bytes| checkpoint_lineage(&bytes).is_none_or(sees_forgotten));
+    if drop_run {
+        store.clear_checkpoint()?;
+    }
+    Ok((revoked, drop_run))
+}
+
+/// Adapters with a file that learned from something forgotten: as the journal says of those that
+/// were put in force, and as their own files say, of their parents too.
+fn knowing(model: &Model, store: &Store, ledger: &Ledger) -> Vec<Digest> {
+    let names: HashSet<String> = ledger.forgotten().iter().map(|id| format!("{id:032x}")).collect();
+    let mut knowing: Vec<Digest> = Vec::new();
+    let gone = |state| matches!(state, State::Retired | State::Bad | State::Revoked);
+    // Parents come before their children.
+    for known in store.generations().iter().filter(|known| !gone(known.state)) {
+        let file = store.adapter_bytes(&known.digest).ok();
+        let file = file.and_then(|bytes| AdapterFile::parse(&bytes, model.arch()).ok());
+        let says_so = file.and_then(|file| file.provenance).is_some_and(|says| {
+            says.lineage.iter().any(|id| names.contains(id))
+                || says.parent.is_some_and(|parent| knowing.contains(&parent))
+        });
+        if says_so || ledger.learned_forgotten(&known.digest) {
+            knowing.push(known.digest);
+        }
+    }
+    knowing
+}

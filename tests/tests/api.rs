@@ -1,0 +1,185 @@
+//! What other languages see of the library: the interface in Kotlin, Swift and Python, the C header,
+//! and the symbols that are exported. A change shows up as a difference to the files in
+//! `tests/golden/api`; `SAPWOOD_UPDATE=1 cargo test -p sapwood-tests --test api` takes it over.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The library and the generator, as cargo builds them.
+struct Built {
+    library: PathBuf,
+    generator: PathBuf,
+}
+
+fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--message-format=json"]);
+        cargo.args(["-p", "sapwood-ffi", "-p", "sapwood-bindgen"]).current_dir(root());
+        let output = cargo.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let messages = String::from_utf8(output.stdout).unwrap();
+        let paths: BTreeSet<&str> = messages.split('"').filter(|s| s.starts_with('/')).collect();
+        let find = |names: &[&str]| {
+            let named = |path: &&&str| names.iter().any(|name| path.ends_with(name));
+            PathBuf::from(paths.iter().find(named).unwrap())
+        };
+        Built {
+            library: find(&["/libsapwood.so", "/libsapwood.dylib"]),
+            generator: find(&["/sapwood-bindgen"]),
+        }
+    })
+}
+
+/// Runs the generator; the one file that it wrote with this name.
+fn generated(arguments: &[&str], file: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(&built().generator);
+    command.args(arguments).arg(folder.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::read_to_string(folder.path().join(file)).unwrap()
+}
+
+fn from_library(language: &str, file: &str) -> String {
+    generated(&[language, built().library.to_str().unwrap()], file)
+}
+
+/// Compares with what was agreed on.
+fn agrees(text: &str, file: &Path, how: &str) {
+    if std::env::var_os("SAPWOOD_UPDATE").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+        return;
+    }
+    let agreed = fs::read_to_string(file).unwrap_or_default();
+    let first = agreed.lines().zip(text.lines()).find(|(a, b)| a != b);
+    let first = first.map_or_else(String::new, |(a, b)| format!("\n- {a}\n+ {b}"));
+    assert!(agreed == text, "{} is not what the source says; {how}{first}", file.display());
+}
+
+fn golden(name: &str) -> PathBuf {
+    root().join("tests/golden/api").join(name)
+}
+
+const UPDATE: &str = "if that is meant, run the test with SAPWOOD_UPDATE=1";
+
+/// Lines that declare something that an app can use, without the machinery around them.
+fn declarations(text: &str, marks: &[&str], machinery: &[&str]) -> String {
+    let declares = |line: &&str| {
+        let trimmed = line.trim_start();
+        marks.iter().any(|mark| trimmed.starts_with(mark))
+            && !machinery.iter().any(|word| line.contains(word))
+    };
+    text.lines().filter(declares).flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+#[test]
+fn kotlin_sees_what_was_agreed_on() {
+    let text = from_library("kotlin", "sapwood/sapwood.kt");
+    let marks = [
+        "public interface ",
+        "open class ",
+        "data class ",
+        "sealed class ",
+        "enum class ",
+        "class ",
+        "object ",
+        "fun `",
+        "override fun `",
+        "var `",
+        "val `",
+        "@Throws",
+        "`",
+    ];
+    let machinery = ["niffi", "FfiConverter", "RustBuffer", "Forei", "Callback", ".destroy("];
+    let api = declarations(&text, &marks, &machinery);
+    assert!(api.contains("`trainSlice`") && api.contains("class LearnerException"), "{api}");
+    agrees(&api, &golden("kotlin.txt"), UPDATE);
+}
+
+#[test]
+fn swift_sees_what_was_agreed_on() {
+    let text = from_library("swift", "Sapwood.swift");
+    let marks = [
+        "public protocol ",
+        "open class ",
+        "public struct ",
+        "public enum ",
+        "enum LearnerError",
+        "public static func ",
+        "open func ",
+        "public func ",
+        "public var ",
+        "public let ",
+        "public convenience init",
+        "public init",
+        "case ",
+    ];
+    let machinery = ["niffi", "FfiConverter", "RustBuffer", "Handle", "case ."];
+    let api = declarations(&text, &marks, &machinery);
+    assert!(api.contains("trainSlice") && api.contains("enum LearnerError"), "{api}");
+    agrees(&api, &golden("swift.txt"), UPDATE);
+}
+
+#[test]
+fn python_sees_what_was_agreed_on() {
+    let text = from_library("python", "sapwood.py");
+    let marks = ["class ", "def ", "async def ", "@", "__all__"];
+    let public = declarations(&text, &marks, &["niffi", "def __", "ctypes"]);
+    // Machinery is what stands in classes of its own.
+    let mut inside = false;
+    let mut api = String::new();
+    for line in public.lines() {
+        if line.starts_with("class ") {
+            inside = !line.starts_with("class _") && !line.starts_with("class InternalError");
+        } else if !line.starts_with(' ') {
+            inside = line.starts_with("def ") && !line.starts_with("def _");
+        }
+        if inside {
+            api += line;
+            api.push('\n');
+        }
+    }
+    assert!(api.contains("def train_slice") && api.contains("class LearnerError"), "{api}");
+    agrees(&api, &golden("python.txt"), UPDATE);
+}
+
+#[test]
+fn the_checked_in_header_is_what_the_source_says() {
+    let header = generated(&["c"], "sapwood.h");
+    assert!(header.contains("sapwood_train_slice") && header.contains("SAPWOOD_FAULT 9"));
+    let how = "run `cargo run -p sapwood-bindgen -- c bindings/c/include`";
+    agrees(&header, &root().join("bindings/c/include/sapwood.h"), how);
+}
+
+#[test]
+fn nothing_but_the_interface_is_exported() {
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(&built().library).output();
+    let Ok(output) = output else {
+        println!("SKIPPED: there is no nm to list symbols with");
+        return;
+    };
+    let symbols = String::from_utf8(output.stdout).unwrap();
+    let names: Vec<&str> = symbols.lines().filter_map(|l| l.split_whitespace().nth(2)).collect();
+    assert!(names.contains(&"sapwood_open") && names.len() > 50, "{} symbols", names.len());
+    let ours = ["sapwood_", "ffi_sapwood_", "uniffi_sapwood_", "UNIFFI_META_"];
+    let others: Vec<&&str> =
+        names.iter().filter(|name| !ours.iter().any(|prefix| name.starts_with(prefix))).collect();
+    assert!(others.is_empty(), "{others:?}");
+    // Every function that the header declares is there, and no other one of C's.
+    let header = fs::read_to_string(root().join("bindings/c/include/sapwood.h")).unwrap();
+    for name in names.iter().filter(|name| name.starts_with("sapwood_")) {
+        assert!(header.contains(&format!("{name}(")), "{name} is not in the header");
+    }
+}
