@@ -67,8 +67,7 @@ impl Stop {
         // Below 2^63 only where `after` put it there.
         let over = self.0.looks.load(Ordering::Relaxed) < 1 << 63
             && self.0.looks.fetch_sub(1, Ordering::Relaxed) == 0;
-        if over || self.0.governor.as_ref().is_some_and(|ask| ask())
-        {
+        if over || self.0.governor.as_ref().is_some_and(|ask| ask()) {
             self.request();
         }
         self.0.made.load(Ordering::Relaxed)

@@ -195,6 +195,7 @@ impl Slice<'_> {
                 .collect(),
             last_trained_ms: kept.store.events().last().map(|e| e.time_ms),
             now_ms: shared.now_ms(),
+            obstacles: shared.config.learning.policy.obstacles(&shared.device(), 0),
         }
     }
 

@@ -260,7 +260,7 @@ impl Slice<'_> {
 
 /// The replies that a checkpoint's run learns from; `None` if it can't be read.
 pub(crate) fn checkpoint_lineage(bytes: &[u8]) -> Option<Vec<u128>> {
-    Run::from_archive(bytes).map(|run| run.lineage)
+    Run::from_checkpoint(bytes).map(|(run, _)| run.lineage)
 }
 
 /// Not now, whatever there is to learn.
