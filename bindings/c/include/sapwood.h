@@ -170,6 +170,21 @@
 // Made for another model, and back when that one is.
 #define SAPWOOD_ADAPTER_DORMANT 7
 
+// One reply with its request and signals: `name` is its id.
+#define SAPWOOD_SCOPE_REPLY 0
+
+// A conversation: `name` is as in sapwood_sample.
+#define SAPWOOD_SCOPE_CONVERSATION 1
+
+// All that happened in one part of the app: `name` is its name.
+#define SAPWOOD_SCOPE_SURFACE 2
+
+// All from `from_ms` on and before `until_ms`.
+#define SAPWOOD_SCOPE_TIME 3
+
+// Everything.
+#define SAPWOOD_SCOPE_EVERYTHING 4
+
 // The app: standing instructions.
 #define SAPWOOD_ROLE_SYSTEM 0
 
@@ -341,6 +356,20 @@ typedef struct {
 // Takes one sample; it is gone when this returns. Any value but 0 ends the listing.
 typedef int32_t (*sapwood_on_sample)(const sapwood_sample *sample, void *user);
 
+// What was forgotten. Set `size` before the call.
+typedef struct {
+  // sizeof(sapwood_deletion_receipt)
+  uint32_t size;
+  // Replies that are gone, with their requests and signals.
+  uint32_t replies;
+  // Adapters that learned from them, or from an adapter that did: gone, and refused for good.
+  uint32_t adapters;
+  // 1: a training run was dropped.
+  uint32_t run_dropped;
+  // The adapter that new replies are made with now; empty: the base model.
+  char in_force[65];
+} sapwood_deletion_receipt;
+
 // One turn of a conversation.
 typedef struct {
   // sizeof(sapwood_message)
@@ -473,6 +502,17 @@ int32_t sapwood_rollback(const sapwood_learner *learner, char *adapter);
 
 // Hands all replies that are kept to `on_sample`, oldest first.
 int32_t sapwood_samples(const sapwood_learner *learner, sapwood_on_sample on_sample, void *user);
+
+// Forgets for good: replies, what the user did with them, every adapter that learned from one and
+// all that were trained on top of it, the training run that sees them. `scope` is one of
+// SAPWOOD_SCOPE_, which says whether `name` and the times (milliseconds since 1970) matter. It ends
+// a slice that is running. `receipt` may be NULL.
+int32_t sapwood_forget(const sapwood_learner *learner,
+                       uint32_t scope,
+                       const char *name,
+                       uint64_t from_ms,
+                       uint64_t until_ms,
+                       sapwood_deletion_receipt *receipt);
 
 // Switches the showing of past exchanges on (not 0) or off for all later replies.
 int32_t sapwood_set_retrieval(const sapwood_learner *learner, uint32_t enabled);
