@@ -3,7 +3,7 @@
 //! A tombstone in the journal is the decision. It is durable before anything else happens, and what
 //! follows from it follows again at every opening: the replies are no longer there, adapters that
 //! learned from one of them are revoked with their descendants, the run under way is dropped. So a
-//! crash at any instant leaves either everything or nothing of what was to be forgotten.
+//! crash at any instant leaves, of each thousand replies, all or none; asking again ends what was begun.
 //!
 //! What is not done here: sealed bytes of forgotten records stay in their journal segments, which
 //! only the key can open, until the segments go.
