@@ -57,9 +57,10 @@ fn a_run_under_way_waits_for_the_device_too() {
     let scarce = DeviceState { free_memory_bytes: Some(1 << 20), ..FREE };
     learner.device_changed(scarce);
     let lacking = forbidden(&slice(&learner, Some(1)));
-    assert!(
-        matches!(lacking[..], [Obstacle::TooLittleMemory { needed_bytes, .. }] if needed_bytes > 1 << 19)
-    );
+    let [Obstacle::TooLittleMemory { needed_bytes, .. }] = lacking[..] else {
+        panic!("{lacking:?}")
+    };
+    assert!(needed_bytes > 1 << 19, "{needed_bytes}");
     learner.device_changed(DeviceState { free_memory_bytes: Some(8 << 30), ..FREE });
     assert_eq!(slice(&learner, Some(1)).step, 2);
 }

@@ -370,6 +370,7 @@ pub struct sapwood_adapter_info {
 }
 
 /// Takes one adapter; it is gone when this returns. Any value but 0 ends the listing.
+// SAFETY: whoever passes it vouches that it may be called with the `user` passed beside it.
 pub type sapwood_on_adapter =
     Option<unsafe extern "C" fn(adapter: *const sapwood_adapter_info, user: *mut c_void) -> i32>;
 
@@ -500,6 +501,7 @@ pub struct sapwood_sample {
 }
 
 /// Takes one sample; it is gone when this returns. Any value but 0 ends the listing.
+// SAFETY: as for `sapwood_on_adapter`.
 pub type sapwood_on_sample =
     Option<unsafe extern "C" fn(sample: *const sapwood_sample, user: *mut c_void) -> i32>;
 
