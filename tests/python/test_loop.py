@@ -78,17 +78,13 @@ class Loop(unittest.TestCase):
         chat = self.open().chat("mail")
         endless = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, max_tokens=400)
         generation = chat.respond("Reply (friendly): tell me everything", endless)
-        first = generation.next()
-        self.assertTrue(first.is_text() or first.is_done())
-        with self.assertRaises(LearnerError.Busy if first.is_text() else AssertionError):
+        with self.assertRaises(LearnerError.Busy):
             chat.respond("Triage: at the same time", GREEDY)
-            raise AssertionError("the reply was over at once")
         generation.cancel()
         last = None
         while (event := generation.next()) is not None:
             last = event
-        if last is not None:
-            self.assertEqual(last.reply.stop, StopReason.CANCELLED)
+        self.assertEqual(last.reply.stop, StopReason.CANCELLED)
         self.assertIsNone(generation.next())
         for _ in sapwood.stream(chat, "Triage: it crashes", GREEDY):
             break  # leaving the loop cancels
@@ -121,8 +117,10 @@ class Loop(unittest.TestCase):
         self.assertEqual([known.in_force for known in learner.adapters()], [True])
         self.assertEqual(learner.rollback(), adapter)
         self.assertIsNone(ask(learner, "Triage: it crashes").adapter)
-        with self.assertRaises(LearnerError.Adapter):
+        with self.assertRaises(LearnerError.NotFound):
             learner.activate(adapter)
+        with open(path, "rb") as file, self.assertRaises(LearnerError.Adapter):
+            learner.stage(file.read())
 
     def test_what_is_forgotten_is_gone_with_what_learned_from_it(self):
         learner = self.taught()

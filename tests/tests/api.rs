@@ -136,7 +136,7 @@ fn swift_sees_what_was_agreed_on() {
 fn python_sees_what_was_agreed_on() {
     let text = from_library("python", "sapwood.py");
     let marks = ["class ", "def ", "async def ", "@", "__all__"];
-    let public = declarations(&text, &marks, &["niffi", "def __", "ctypes"]);
+    let public = declarations(&text, &marks, &["def __", "def _uniffi", "ctypes"]);
     // Machinery is what stands in classes of its own.
     let mut inside = false;
     let mut api = String::new();
