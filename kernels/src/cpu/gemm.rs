@@ -25,6 +25,8 @@ const LINES: usize = 32;
 /// Packed rows of A start this far apart: not at the same place of every memory page, or they
 /// would compete for the same lines of the cache.
 const STRIDE: usize = DEPTH + 16;
+/// Floats of a memory page.
+const PAGE: usize = 1024;
 
 /// A frozen weight (O, I) = (`rows`, `cols`): rows of blocks.
 #[derive(Clone, Copy)]
@@ -117,20 +119,30 @@ fn multiply<S: Simd>(s: S, product: &Product<'_>, c: &mut Part<'_, f32>, scratch
         let rows = first_row..rows.end.min(first_row + BLOCK_ROWS);
         for first_k in (0..product.depth).step_by(DEPTH) {
             let ks = first_k..product.depth.min(first_k + DEPTH);
-            pack_a(&product.a, rows.clone(), ks.clone(), packed_a);
+            let a = rows_of_a(&product.a, rows.clone(), ks.clone(), packed_a);
             for first_col in cols.clone().step_by(PANEL_COLS) {
                 let panel_cols = first_col..cols.end.min(first_col + PANEL_COLS);
                 pack_b(s, &product.b, ks.clone(), panel_cols.clone(), panel, block);
                 let from = if first_k == 0 { product.start } else { Start::Add };
                 let offset = cols.start;
                 let put = Put { scale: product.scale, start: from, cols: panel_cols, offset };
-                panel_product(s, packed_a, panel, ks.len(), rows.clone(), &put, c);
+                panel_product(s, a, panel, ks.len(), rows.clone(), &put, c);
             }
         }
     }
 }
 
-fn pack_a(a: &Matrix<'_>, rows: Range<usize>, ks: Range<usize>, to: &mut [f32]) {
+/// Rows `rows` and columns `ks` of A with the distance between rows: as they lie, if that is row by
+/// row and not at the same place of every page, or else packed.
+fn rows_of_a<'a>(
+    a: &Matrix<'a>,
+    rows: Range<usize>,
+    ks: Range<usize>,
+    to: &'a mut [f32],
+) -> (&'a [f32], usize) {
+    if a.col_stride == 1 && a.row_stride % PAGE != 0 {
+        return (&a.data[rows.start * a.row_stride + ks.start..], a.row_stride);
+    }
     for (row, to) in rows.zip(to.chunks_exact_mut(STRIDE)) {
         let from = &a.data[row * a.row_stride + ks.start * a.col_stride..];
         if a.col_stride == 1 {
@@ -141,6 +153,7 @@ fn pack_a(a: &Matrix<'_>, rows: Range<usize>, ks: Range<usize>, to: &mut [f32]) 
             }
         }
     }
+    (to, STRIDE)
 }
 
 /// Packs rows `ks` and columns `cols` of B as (tiles of columns, depth, columns of a tile), with
@@ -162,9 +175,12 @@ fn pack_b<S: Simd>(
                 let count = width.min(cols.end - first);
                 for (k, to) in ks.clone().zip(to.chunks_exact_mut(width)) {
                     let from = &b.data[k * b.row_stride + first * b.col_stride..];
-                    let from = from.iter().step_by(b.col_stride);
                     to[count..].fill(0.0);
-                    for (y, x) in to[..count].iter_mut().zip(from) {
+                    if b.col_stride == 1 {
+                        to[..count].copy_from_slice(&from[..count]);
+                        continue;
+                    }
+                    for (y, x) in to[..count].iter_mut().zip(from.iter().step_by(b.col_stride)) {
                         *y = *x;
                     }
                 }
@@ -226,11 +242,11 @@ struct Put<'a> {
     offset: usize,
 }
 
-/// All rows of packed A times a panel.
+/// Rows of A, with the distance between them, times a panel.
 #[inline(always)]
 fn panel_product<S: Simd>(
     s: S,
-    a: &[f32],
+    (a, stride): (&[f32], usize),
     panel: &[f32],
     depth: usize,
     rows: Range<usize>,
@@ -240,7 +256,7 @@ fn panel_product<S: Simd>(
     let width = VECTORS * S::LANES;
     let mut row = rows.start;
     while row < rows.end {
-        let a = &a[(row - rows.start) * STRIDE..];
+        let a = (&a[(row - rows.start) * stride..], stride);
         let count = S::TILE_ROWS.min(rows.end - row);
         for (i, b) in panel.chunks_exact(depth * width).enumerate() {
             let first = put.cols.start + i * width;
@@ -269,14 +285,30 @@ fn panel_product<S: Simd>(
 #[inline(always)]
 fn put_tile<S: Simd, const R: usize>(
     s: S,
-    a: &[f32],
+    a: (&[f32], usize),
     b: &[f32],
     row: usize,
     cols: Range<usize>,
     put: &Put<'_>,
     c: &mut Part<'_, f32>,
 ) {
-    let sums = tile::<S, R>(s, a, STRIDE, b);
+    // The columns of a LoRA pair are few.
+    if cols.len() <= S::LANES {
+        put_sums(s, tile::<S, R, 1>(s, a.0, a.1, b), row, cols, put, c);
+    } else {
+        put_sums(s, tile::<S, R, VECTORS>(s, a.0, a.1, b), row, cols, put, c);
+    }
+}
+
+#[inline(always)]
+fn put_sums<S: Simd, const R: usize, const V: usize>(
+    s: S,
+    sums: [[S::F32; V]; R],
+    row: usize,
+    cols: Range<usize>,
+    put: &Put<'_>,
+    c: &mut Part<'_, f32>,
+) {
     let scale = s.splat(put.scale);
     for (r, sums) in sums.into_iter().enumerate() {
         let c = &mut c.row(row + r)[cols.start - put.offset..cols.end - put.offset];

@@ -117,8 +117,8 @@ fn work_len(program: &Program, task: &Task, tokens: usize, threads: usize) -> us
             linear_grad_floats(threads, tokens, lora.map_or(0, |_| cols(inputs[3])))
         }
         (Op::LoraGrad { .. }, &[_, _, _, b]) => {
-            let gemm = [tokens, rows(b), cols(b)].map(|m| gemm_floats(threads, m));
-            tokens * cols(b) + gemm.into_iter().max().unwrap_or(0)
+            let (out, rank) = (rows(b), cols(b));
+            (tokens + out) * rank + gemm_floats(threads, tokens.max(rank))
         }
         (Op::Attention(attributes), inputs) => {
             attention::workspace(threads, &attributes, cols(inputs[0]), tokens)

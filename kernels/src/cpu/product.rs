@@ -124,7 +124,7 @@ impl Multiply<'_> {
         let (b, depth) = self.b;
         let panels = b.chunks_exact(depth * width);
         for (first, b) in (0..self.cols).step_by(width).zip(panels) {
-            let sums = tile::<S, R>(s, a.0, a.1, b);
+            let sums = tile::<S, R, VECTORS>(s, a.0, a.1, b);
             let cols = width.min(self.cols - first);
             for (r, sums) in sums.into_iter().enumerate() {
                 let c = &mut self.c.0[(row + r) * self.c.1 + first..][..cols];

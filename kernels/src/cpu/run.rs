@@ -206,10 +206,17 @@ impl<'a> Run<'a> {
         let (engine, tokens) = (self.cx.engine, self.cx.tokens());
         let (cols, rows) = (x.len() / tokens, dy.len() / tokens);
         let (thin, work) = work.split_at_mut(tokens * rank);
+        let (flat, work) = work.split_at_mut(rank * rows);
         gemm::nn(engine, [tokens, rank, rows], scale, dy, b, thin, work);
         gemm::tn(engine, [rank, cols, tokens], 1.0, thin, x, da, work);
         gemm::nt(engine, [tokens, rank, cols], scale, x, a, thin, work);
-        gemm::tn(engine, [rows, rank, tokens], 1.0, dy, thin, db, work);
+        // Not dyᵀ first: as few rows, long, it needs no transposing of dy.
+        gemm::tn(engine, [rank, rows, tokens], 1.0, thin, dy, flat, work);
+        for (row, db) in db.chunks_exact_mut(rank).enumerate() {
+            for (r, db) in db.iter_mut().enumerate() {
+                *db = flat[r * rows + row];
+            }
+        }
     }
 
     /// Writes the new keys and values of a step with a cache.
