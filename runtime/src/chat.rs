@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sapwood_models::{Adapter, Cache, Message, Role, Stop, TokenType, Utf8Stream};
+use sapwood_models::{Adapter, Cache, Message, ModelError, Role, Stop, TokenType, Utf8Stream};
 
 use crate::error::LearnerError;
 use crate::journal::{Interaction, StopReason, Turn};
@@ -96,7 +96,8 @@ impl Chat {
         })
     }
 
-    /// Starts a reply to `text`.
+    /// Starts a reply to `text`. The prompt is read when the first event is asked for, so that it
+    /// can be cancelled while that goes on.
     ///
     /// # Errors
     /// [`LearnerError::Busy`] while another generation of this chat is under way; sampling settings
@@ -133,14 +134,14 @@ impl Chat {
         *self.state.lock().expect("nothing panics under this lock") = Some(state);
     }
 
-    /// Builds the prompt and computes it; on an error the turns are what they were `before`.
+    /// Builds the prompt; on an error the turns are what they were `before`.
     fn start(
         &self,
         mut state: ChatState,
         before: Vec<Message>,
         options: Options,
     ) -> Result<Generation, LearnerError> {
-        match self.prepare(&mut state, &options) {
+        match self.prepare(&state, &options) {
             Ok((id, ready)) => Ok(Generation::new(self, id, state, before, options, ready)),
             Err(error) => {
                 state.turns = before;
@@ -150,11 +151,7 @@ impl Chat {
         }
     }
 
-    fn prepare(
-        &self,
-        state: &mut ChatState,
-        options: &Options,
-    ) -> Result<(u128, Ready), LearnerError> {
+    fn prepare(&self, state: &ChatState, options: &Options) -> Result<(u128, Ready), LearnerError> {
         let shared = &self.shared;
         let sampler = Sampler::new(options.sampling.clone())?;
         let _ahead = shared.foreground.enter();
@@ -166,28 +163,26 @@ impl Chat {
         };
         let limit = shared.config.context_tokens.saturating_sub(options.max_tokens).max(1);
         let ids = prompt.tokens(&shared.model, limit)?;
-        let cache =
-            state.cache.get_or_insert_with(|| shared.model.cache(shared.config.context_tokens));
-        let known = cache.reuse(pinned.adapter.as_ref().map(Adapter::digest), &ids);
-        let logits = shared.model.step(cache, pinned.adapter.as_ref(), &ids[known..])?;
         let retrieved = prompt.shots.len();
-        let ready = Ready { sampler, pinned, retrieved, prompt_tokens: ids.len(), logits };
+        let ready = Ready { sampler, pinned, retrieved, prompt: ids, logits: Vec::new() };
         Ok((shared.new_id()?, ready))
     }
 }
 
-/// A prompt that was computed, waiting for its first token to be drawn.
+/// All that a reply is made from.
 struct Ready {
     sampler: Sampler,
     pinned: Arc<AdapterSet>,
     retrieved: usize,
-    prompt_tokens: usize,
+    prompt: Vec<u32>,
+    /// Of the next token; empty until the prompt was read.
     logits: Vec<f32>,
 }
 
 /// One reply under way: an iterator of [`Event`]s that ends after [`Event::Done`] or an error.
 ///
-/// Dropping it before its end cancels it; what was shown until then is recorded.
+/// Dropping it before its end cancels it; what was shown until then is recorded. A reply that is
+/// cancelled before its first token was never asked for: the conversation is as it was before.
 pub struct Generation {
     shared: Arc<Shared>,
     home: Arc<Mutex<Option<ChatState>>>,
@@ -248,9 +243,17 @@ impl Generation {
         self.id
     }
 
-    /// Ends the reply after the token that is being computed.
+    /// Ends the reply after the token that is being computed, or, while the prompt is read, after
+    /// the layer of the model.
     pub fn cancel(&self) {
         self.cancel.request();
+    }
+
+    /// Lets `stop` cancel this generation too: one stop may serve many.
+    pub fn cancelled_by(mut self, stop: Stop) -> Generation {
+        let own = self.cancel.clone();
+        self.cancel = Stop::governed(move || own.is_requested() || stop.is_requested());
+        self
     }
 
     /// A handle that cancels this generation from another thread.
@@ -273,13 +276,19 @@ impl Generation {
         }
     }
 
-    /// Draws one token and computes the logits after it.
+    /// Reads the prompt; from then on draws one token and computes the logits after it.
     fn advance(&mut self) -> Result<(), LearnerError> {
         if self.cancel.is_requested() {
             return self.end(StopReason::Cancelled);
         }
         let shared = self.shared.clone();
         let _ahead = shared.foreground.enter();
+        if self.ready.logits.is_empty() {
+            return match self.read_prompt() {
+                Err(ModelError::Stopped) => self.end(StopReason::Cancelled),
+                read => Ok(read?),
+            };
+        }
         let model = &shared.model;
         let step = self.tokens.len() as u64;
         let token = self.ready.sampler.sample(&self.ready.logits, &self.tokens, step)?;
@@ -304,6 +313,19 @@ impl Generation {
         Ok(())
     }
 
+    /// Computes what the cache doesn't hold of the prompt, unless it is cancelled.
+    fn read_prompt(&mut self) -> Result<(), ModelError> {
+        let (model, ready) = (&self.shared.model, &mut self.ready);
+        let state = self.state.as_mut().expect("present until the end");
+        let capacity = self.shared.config.context_tokens;
+        let cache = state.cache.get_or_insert_with(|| model.cache(capacity));
+        let adapter = ready.pinned.adapter.as_ref();
+        let known = cache.reuse(adapter.map(Adapter::digest), &ready.prompt);
+        let unread = &ready.prompt[known..];
+        ready.logits = model.step_unless_stopped(cache, adapter, unread, &self.cancel)?;
+        Ok(())
+    }
+
     fn show(&mut self, text: String) {
         if !text.is_empty() {
             self.text.push_str(&text);
@@ -315,26 +337,43 @@ impl Generation {
     fn end(&mut self, stop: StopReason) -> Result<(), LearnerError> {
         let rest = self.pending.finish();
         self.show(rest);
-        let mut state = self.state.take().expect("a reply ends once");
-        let turns = state.turns.clone();
-        state.turns.push(Message { role: Role::Assistant, content: self.text.clone() });
-        state.last_reply = Some(self.id);
-        *self.home.lock().expect("nothing panics under this lock") = Some(state);
-
-        let tokens = self.tokens.len();
-        if self.options.record {
-            self.record(&turns, stop)?;
+        if stop == StopReason::Cancelled && self.tokens.is_empty() {
+            self.go_back();
+        } else {
+            self.keep(stop)?;
         }
         self.events.push_back(Event::Done(Reply {
             id: self.id,
             text: self.text.clone(),
             adapter: self.ready.pinned.digest,
             stop,
-            prompt_tokens: self.ready.prompt_tokens,
-            tokens,
+            prompt_tokens: self.ready.prompt.len(),
+            tokens: self.tokens.len(),
             retrieved: self.ready.retrieved,
         }));
         Ok(())
+    }
+
+    /// The reply becomes a turn of the conversation.
+    fn keep(&mut self, stop: StopReason) -> Result<(), LearnerError> {
+        let mut state = self.state.take().expect("a reply ends once");
+        let turns = state.turns.clone();
+        state.turns.push(Message { role: Role::Assistant, content: self.text.clone() });
+        state.last_reply = Some(self.id);
+        self.give_back(state);
+        if self.options.record { self.record(&turns, stop) } else { Ok(()) }
+    }
+
+    /// The conversation goes back to what it was before the request.
+    fn go_back(&mut self) {
+        if let Some(mut state) = self.state.take() {
+            state.turns = std::mem::take(&mut self.before);
+            self.give_back(state);
+        }
+    }
+
+    fn give_back(&self, state: ChatState) {
+        *self.home.lock().expect("nothing panics under this lock") = Some(state);
     }
 
     /// Keeps the reply, and tells the shared state how it went.
@@ -364,15 +403,11 @@ impl Generation {
         Ok(())
     }
 
-    /// After an error: the conversation goes back to what it was before the request.
     fn abandon(&mut self, error: &LearnerError) {
         if matches!(error, LearnerError::Sample(SampleError::NonFinite { .. })) {
             self.shared.damaged(&self.ready.pinned);
         }
-        if let Some(mut state) = self.state.take() {
-            state.turns = std::mem::take(&mut self.before);
-            *self.home.lock().expect("nothing panics under this lock") = Some(state);
-        }
+        self.go_back();
     }
 }
 

@@ -104,7 +104,8 @@ impl fmt::Display for Obstacle {
                 let mib = |bytes: &u64| bytes.div_ceil(1 << 20);
                 write!(
                     f,
-                    "training takes {} MiB, there are {} MiB for it",
+                    "training takes {} MiB beside the model's file and may take {}: allow it more \
+                     memory, or open with a shorter context or a lower rank",
                     mib(needed_bytes),
                     mib(free_bytes)
                 )

@@ -69,7 +69,7 @@ static sapwood_reply ask(sapwood_learner *learner, const char *request, uint32_t
     OK(sapwood_chat_open(learner, "triage", NULL, NULL, 0, &chat));
     sapwood_sampling sampling = greedy(max_tokens);
     sapwood_reply reply = {.size = sizeof reply};
-    OK(sapwood_respond(chat, request, &sampling, NULL, NULL, &reply));
+    OK(sapwood_respond(chat, request, &sampling, NULL, NULL, NULL, &reply));
     sapwood_chat_close(chat);
     return reply;
 }
@@ -84,7 +84,8 @@ static void replies(sapwood_learner *learner) {
     sapwood_sampling sampling = greedy(32);
     struct stream stream = {0};
     sapwood_reply reply = {.size = sizeof reply};
-    OK(sapwood_respond(chat, "Triage: I want my money back", &sampling, on_text, &stream, &reply));
+    OK(sapwood_respond(chat, "Triage: I want my money back", &sampling, NULL, on_text, &stream,
+                       &reply));
     CHECK(stream.pieces > 0 && strcmp(stream.text, reply.text) == 0);
     CHECK(strlen(reply.id) == 32 && reply.adapter[0] == 0 && reply.stop == SAPWOOD_STOP_END);
     CHECK(reply.tokens > 0 && reply.prompt_tokens > reply.tokens);
@@ -92,7 +93,7 @@ static void replies(sapwood_learner *learner) {
 
     char first[33];
     memcpy(first, reply.id, sizeof first);
-    OK(sapwood_regenerate(chat, &sampling, NULL, NULL, &reply));
+    OK(sapwood_regenerate(chat, &sampling, NULL, NULL, NULL, &reply));
     CHECK(strcmp(first, reply.id) != 0);
     sapwood_string_free(reply.text);
     sapwood_chat_close(chat);
@@ -102,9 +103,47 @@ static void replies(sapwood_learner *learner) {
     struct stream cancelled = {.cancel_after = 1};
     sampling.max_tokens = 256;
     OK(sapwood_respond(chat, "Reply (friendly): are you coming on Tuesday with all the others?",
-                       &sampling, on_text, &cancelled, &reply));
+                       &sampling, NULL, on_text, &cancelled, &reply));
     CHECK(reply.stop == SAPWOOD_STOP_CANCELLED || reply.stop == SAPWOOD_STOP_END);
     sapwood_string_free(reply.text);
+    sapwood_chat_close(chat);
+}
+
+static int32_t count_all(const sapwood_sample *sample, void *user) {
+    (void)sample;
+    (*(int *)user)++;
+    return 0;
+}
+
+/* A stop cancels while the prompt is read: the conversation is as it was, and nothing is kept. */
+static void cancelled_prompts(sapwood_learner *learner) {
+    sapwood_chat *chat = NULL;
+    sapwood_stop *stop = sapwood_stop_new();
+    sapwood_reply reply = {.size = sizeof reply};
+    int before = 0, after = 0;
+    OK(sapwood_samples(learner, count_all, &before));
+    OK(sapwood_stop_request(stop));
+    OK(sapwood_chat_open(learner, "triage", NULL, NULL, 0, &chat));
+    OK(sapwood_respond(chat, "Triage: never mind", NULL, stop, on_text, NULL, &reply));
+    CHECK(reply.stop == SAPWOOD_STOP_CANCELLED && reply.tokens == 0 && reply.text[0] == 0);
+    CHECK(reply.prompt_tokens > 0);
+    sapwood_string_free(reply.text);
+    CHECK(sapwood_regenerate(chat, NULL, NULL, NULL, NULL, NULL) == SAPWOOD_NOT_FOUND);
+    OK(sapwood_samples(learner, count_all, &after));
+    CHECK(before == after);
+    sapwood_stop_free(stop);
+
+    /* A stop that nobody requests changes nothing, and the callback does not request it. */
+    stop = sapwood_stop_new();
+    sapwood_sampling sampling = greedy(64);
+    struct stream stream = {.cancel_after = 1};
+    for (int n = 0; n < 2; n++) {
+        OK(sapwood_respond(chat, "Reply: can we meet on Monday?", &sampling, stop, on_text, &stream,
+                           &reply));
+        CHECK(reply.tokens > 0);
+        sapwood_string_free(reply.text);
+    }
+    sapwood_stop_free(stop);
     sapwood_chat_close(chat);
 }
 
@@ -118,16 +157,38 @@ static int32_t count_samples(const sapwood_sample *sample, void *user) {
     return 0;
 }
 
-static int32_t count_all(const sapwood_sample *sample, void *user) {
-    (void)sample;
-    (*(int *)user)++;
-    return 0;
-}
-
 static int32_t stop_at_once(const sapwood_sample *sample, void *user) {
     (void)sample;
     (*(int *)user)++;
     return 1;
+}
+
+/* Training that may not take what it needs does not begin, and says why. */
+static void little_memory(const char *folder) {
+    sapwood_idle_policy idle = {.size = sizeof idle};
+    OK(sapwood_idle_policy_init(&idle));
+    CHECK(idle.need_charging == 1 && idle.need_idle == 1 && idle.least_battery_percent == 20);
+    CHECK(idle.hottest == SAPWOOD_THERMAL_FAIR && idle.memory_bytes == 0);
+    CHECK(idle.cpu_share == 0.7 && idle.back_off_ms == 15 * 60000);
+    sapwood_config config = {.size = sizeof config, .folder = folder, .key = KEY, .idle = &idle};
+    sapwood_learner *learner = NULL;
+    sapwood_slice_report report = {.size = sizeof report};
+    idle.memory_bytes = 1 << 20;
+    OK(sapwood_open(&config, &learner));
+    OK(sapwood_train_slice(learner, 1000, NULL, &report));
+    CHECK(report.outcome == SAPWOOD_OUTCOME_WAITING);
+    CHECK(report.holds == SAPWOOD_HOLD_TOO_LITTLE_MEMORY);
+    CHECK(strstr(report.summary, "allow it more memory") != NULL);
+    sapwood_close(learner);
+    idle.hottest = 9;
+    CHECK(sapwood_open(&config, &learner) == SAPWOOD_INVALID);
+    idle.hottest = SAPWOOD_THERMAL_FAIR;
+    idle.cpu_share = 0;
+    CHECK(sapwood_open(&config, &learner) == SAPWOOD_INVALID);
+    idle.cpu_share = 0.7;
+    idle.least_battery_percent = 300;
+    CHECK(sapwood_open(&config, &learner) == SAPWOOD_INVALID);
+    CHECK(sapwood_idle_policy_init(NULL) == SAPWOOD_INVALID);
 }
 
 static void training(sapwood_learner *learner) {
@@ -316,18 +377,18 @@ static void mistakes(sapwood_learner *learner, const char *folder) {
     OK(sapwood_chat_open(learner, "x", NULL, NULL, 0, &chat));
     sapwood_sampling bad = greedy(8);
     bad.top_p = 2;
-    CHECK(sapwood_respond(chat, "x", &bad, NULL, NULL, NULL) == SAPWOOD_INVALID);
-    CHECK(sapwood_respond(chat, NULL, NULL, NULL, NULL, NULL) == SAPWOOD_INVALID);
-    CHECK(sapwood_respond(NULL, "x", NULL, NULL, NULL, NULL) == SAPWOOD_INVALID);
-    CHECK(sapwood_regenerate(chat, NULL, NULL, NULL, NULL) == SAPWOOD_NOT_FOUND);
+    CHECK(sapwood_respond(chat, "x", &bad, NULL, NULL, NULL, NULL) == SAPWOOD_INVALID);
+    CHECK(sapwood_respond(chat, NULL, NULL, NULL, NULL, NULL, NULL) == SAPWOOD_INVALID);
+    CHECK(sapwood_respond(NULL, "x", NULL, NULL, NULL, NULL, NULL) == SAPWOOD_INVALID);
+    CHECK(sapwood_regenerate(chat, NULL, NULL, NULL, NULL, NULL) == SAPWOOD_NOT_FOUND);
     size_t length = 100000;
     char *endless = malloc(length + 1);
     memset(endless, 'x', length);
     endless[length] = 0;
-    CHECK(sapwood_respond(chat, endless, NULL, NULL, NULL, NULL) == SAPWOOD_TOO_LONG);
+    CHECK(sapwood_respond(chat, endless, NULL, NULL, NULL, NULL, NULL) == SAPWOOD_TOO_LONG);
     free(endless);
     sapwood_sampling quiet = greedy(4);
-    OK(sapwood_respond(chat, "Triage: it still works", &quiet, NULL, NULL, NULL));
+    OK(sapwood_respond(chat, "Triage: it still works", &quiet, NULL, NULL, NULL, NULL));
     sapwood_chat_close(chat);
 
     sapwood_chat_close(NULL);
@@ -359,6 +420,7 @@ int main(int count, char **arguments) {
     OK(sapwood_set_consent(learner, SAPWOOD_CONSENT_GRANTED));
     OK(sapwood_set_retrieval(learner, 0));
     replies(learner);
+    cancelled_prompts(learner);
     training(learner);
     adapters(learner, arguments[2]);
     forgetting(learner);
@@ -375,6 +437,10 @@ int main(int count, char **arguments) {
     OK(sapwood_samples(learner, stop_at_once, &seen));
     CHECK(seen == 1);
     sapwood_close(learner);
+
+    char other[512];
+    snprintf(other, sizeof other, "%s-little", arguments[1]);
+    little_memory(other);
     printf("%d checks passed\n", checks);
     return 0;
 }

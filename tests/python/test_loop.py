@@ -14,8 +14,8 @@ import typing
 import unittest
 
 import sapwood
-from sapwood import Config, Consent, DeviceState, LearnerError, Sampling, Signal, StopToken
-from sapwood import StopReason, Thermal, TrainPolicy
+from sapwood import Config, Consent, DeviceState, IdlePolicy, LearnerError, Sampling, Signal
+from sapwood import StopReason, StopToken, Thermal, TrainPolicy
 
 KEY = bytes(range(32))
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
@@ -89,6 +89,31 @@ class Loop(unittest.TestCase):
         for _ in sapwood.stream(chat, "Triage: it crashes", GREEDY):
             break  # leaving the loop cancels
         self.assertTrue(chat.respond("Triage: it crashes", GREEDY))
+
+    def test_a_reply_cancelled_before_its_first_token_was_never_asked_for(self):
+        learner = self.open()
+        learner.set_consent(Consent.GRANTED)
+        chat = learner.chat("mail")
+        generation = chat.respond("Reply (friendly): " + "tell me everything " * 30, GREEDY)
+        generation.cancel()
+        reply = generation.next().reply
+        self.assertEqual((reply.stop, reply.tokens, reply.text), (StopReason.CANCELLED, 0, ""))
+        self.assertGreater(reply.prompt_tokens, 30)
+        self.assertEqual(learner.samples(), [])
+        with self.assertRaises(LearnerError.NotFound):
+            chat.regenerate()
+
+    def test_training_keeps_within_its_memory_and_says_so(self):
+        learner = self.open(idle=IdlePolicy(memory_bytes=1 << 20))
+        waiting = learner.train_slice(LONG)
+        self.assertEqual(waiting.outcome.holds, [sapwood.Hold.TOO_LITTLE_MEMORY])
+        self.assertIn("allow it more memory", waiting.summary)
+        lenient = IdlePolicy(need_charging=False, need_idle=False, hottest=Thermal.CRITICAL)
+        learner = self.open(idle=lenient)
+        learner.device_changed(DeviceState(charging=False, idle=False, thermal=Thermal.SERIOUS))
+        self.assertNotIn(sapwood.Hold.IN_USE, learner.train_slice(LONG).outcome.holds)
+        with self.assertRaises(LearnerError.Invalid):
+            self.open(idle=IdlePolicy(cpu_share=0.0))
 
     def test_the_loop_trains_and_goes_back(self):
         learner = self.taught()

@@ -35,7 +35,7 @@ static void ask(sapwood_learner *learner, const char *text) {
     sapwood_chat *chat = NULL;
     sapwood_reply reply = {.size = sizeof reply};
     if (sapwood_chat_open(learner, "gateway", NULL, NULL, 0, &chat) != SAPWOOD_OK ||
-        sapwood_respond(chat, text, NULL, show, NULL, &reply) != SAPWOOD_OK) {
+        sapwood_respond(chat, text, NULL, NULL, show, NULL, &reply) != SAPWOOD_OK) {
         complain("ask");
     } else {
         printf("\n= %s %s\n", reply.id, reply.adapter[0] ? reply.adapter : "base");

@@ -212,8 +212,31 @@ typedef struct sapwood_chat sapwood_chat;
 // A model that learns from its user: one per folder.
 typedef struct sapwood_learner sapwood_learner;
 
-// Asks a slice to end early.
+// Asks a slice or a reply to end early. One may serve many.
 typedef struct sapwood_stop sapwood_stop;
+
+// What the device must be like for training, and how much of it training may take. Begin with
+// `sapwood_idle_policy_init`.
+typedef struct {
+  // sizeof(sapwood_idle_policy)
+  uint32_t size;
+  // 0: also on battery.
+  uint32_t need_charging;
+  // 0: also while somebody uses the device.
+  uint32_t need_idle;
+  // Not below this charge, where it is known.
+  uint32_t least_battery_percent;
+  // Not when it is hotter: one of SAPWOOD_THERMAL_.
+  uint32_t hottest;
+  // Most memory that training may take beside the model's file; 0: half of `free_memory_bytes`,
+  // if that is known. A slice that would take more does not begin.
+  uint64_t memory_bytes;
+  // Share of one core, unless the device is charging and cool. Above 0; 2 is two cores.
+  double cpu_share;
+  // Rest after the second slice in a row that was killed; four times as long after each further
+  // one, a day at most.
+  uint64_t back_off_ms;
+} sapwood_idle_policy;
 
 // When and how a learner trains. 0 stands for the default wherever no other meaning is named.
 typedef struct {
@@ -260,6 +283,8 @@ typedef struct {
   uint32_t no_retrieval;
   // When and how it trains; NULL: the defaults.
   const sapwood_training *training;
+  // What the device must be like for it; NULL: the defaults.
+  const sapwood_idle_policy *idle;
 } sapwood_config;
 
 // The device as the program sees it now. All 0: a device on battery that is in use.
@@ -439,6 +464,9 @@ uint32_t sapwood_abi_version(void);
 // The text is English, for developers, and never holds anything of the user's.
 size_t sapwood_last_error(char *text, size_t capacity);
 
+// Fills in the defaults.
+int32_t sapwood_idle_policy_init(sapwood_idle_policy *policy);
+
 // Opens the model and the folder, recovers from whatever happened to the last process, and puts
 // the right adapter in force. End it with `sapwood_close`.
 int32_t sapwood_open(const sapwood_config *config, sapwood_learner **learner);
@@ -471,7 +499,7 @@ sapwood_stop *sapwood_stop_new(void);
 // Asks for the stop, from any thread. It can't be taken back.
 int32_t sapwood_stop_request(const sapwood_stop *stop);
 
-// Gives a stop back; a slice that still has it goes on. NULL is no stop.
+// Gives a stop back; a slice or a reply that still has it goes on. NULL is no stop.
 void sapwood_stop_free(sapwood_stop *stop);
 
 // Trains for at most `budget_ms`, or judges the run that has ended: the only call that trains.
@@ -539,12 +567,15 @@ void sapwood_chat_close(sapwood_chat *chat);
 // Fills in the defaults.
 int32_t sapwood_sampling_init(sapwood_sampling *sampling);
 
-// Makes a reply to `text` and returns when it is finished. `sampling` may be NULL for the
+// Makes a reply to `prompt` and returns when it is finished. `sampling` may be NULL for the
 // defaults, `on_text` if nobody wants to see it come, `reply` if nobody wants it whole. `user` is
-// handed to `on_text`.
+// handed to `on_text`. `stop` (may be NULL) cancels the reply from any thread, also while a long
+// prompt is read. A reply that is cancelled before its first token leaves the conversation as it
+// was, and is not kept.
 int32_t sapwood_respond(const sapwood_chat *chat,
                         const char *prompt,
                         const sapwood_sampling *sampling,
+                        const sapwood_stop *stop,
                         sapwood_on_text on_text,
                         void *user,
                         sapwood_reply *reply);
@@ -553,6 +584,7 @@ int32_t sapwood_respond(const sapwood_chat *chat,
 // `sapwood_respond` for the rest.
 int32_t sapwood_regenerate(const sapwood_chat *chat,
                            const sapwood_sampling *sampling,
+                           const sapwood_stop *stop,
                            sapwood_on_text on_text,
                            void *user,
                            sapwood_reply *reply);

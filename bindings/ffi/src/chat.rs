@@ -122,7 +122,7 @@ pub enum StopReason {
     End,
     /// It reached `max_tokens`.
     Length,
-    /// It was cancelled.
+    /// It was cancelled. Without a token, the conversation is what it was before.
     Cancelled,
     /// It met a stop text of the app.
     StopText,
@@ -196,33 +196,45 @@ pub struct Chat {
 
 #[uniffi::export]
 impl Chat {
-    /// Starts a reply and returns when its first token can be drawn.
+    /// Starts a reply. The prompt is read by the first `next` of it, and can be cancelled.
     #[uniffi::method(default(sampling = None))]
     pub fn respond(
         &self,
         text: String,
         sampling: Option<Sampling>,
     ) -> Result<Arc<Generation>, LearnerError> {
-        let options = sampling.unwrap_or_default().into();
-        self.fence.call(|| self.chat.respond(&text, options)).map(|g| self.generation(g))
+        self.begin(Some(&text), sampling, None)
     }
 
     /// Starts another reply in place of the last one, and records that it was wanted.
     #[uniffi::method(default(sampling = None))]
     pub fn regenerate(&self, sampling: Option<Sampling>) -> Result<Arc<Generation>, LearnerError> {
-        let options = sampling.unwrap_or_default().into();
-        self.fence.call(|| self.chat.regenerate(options)).map(|g| self.generation(g))
+        self.begin(None, sampling, None)
     }
 }
 
 impl Chat {
-    fn generation(&self, generation: runtime::Generation) -> Arc<Generation> {
-        Arc::new(Generation {
+    /// Starts a reply to `text`, or another one in place of the last, that `stop` cancels too.
+    pub(crate) fn begin(
+        &self,
+        text: Option<&str>,
+        sampling: Option<Sampling>,
+        stop: Option<Stop>,
+    ) -> Result<Arc<Generation>, LearnerError> {
+        let options = sampling.unwrap_or_default().into();
+        let mut generation = self.fence.call(|| match text {
+            Some(text) => self.chat.respond(text, options),
+            None => self.chat.regenerate(options),
+        })?;
+        if let Some(stop) = stop {
+            generation = generation.cancelled_by(stop);
+        }
+        Ok(Arc::new(Generation {
             fence: self.fence.clone(),
             id: id::reply_text(generation.id()),
             canceller: generation.canceller(),
             under_way: Mutex::new(Some(generation.peekable())),
-        })
+        }))
     }
 }
 
@@ -257,7 +269,9 @@ impl Generation {
         event
     }
 
-    /// Ends the reply after the token that is being computed. `next` yields the end then.
+    /// Ends the reply after the token that is being computed, or, while the prompt is read, after
+    /// a layer of the model. `next` yields the end then. A reply that is cancelled before its first
+    /// token leaves the conversation as it was, and is not kept.
     pub fn cancel(&self) {
         self.canceller.request();
     }

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use runtime::policy::Policy;
 use runtime::{Anchor as RuntimeAnchor, Config as RuntimeConfig, Learning};
 
 use crate::chat::Message;
+use crate::device::Thermal;
 use crate::error::LearnerError;
 
 /// Everything a learner is opened with.
@@ -35,6 +37,9 @@ pub struct Config {
     /// When and how it trains; none for the defaults.
     #[uniffi(default = None)]
     pub training: Option<TrainPolicy>,
+    /// What the device must be like for it; none for the defaults.
+    #[uniffi(default = None)]
+    pub idle: Option<IdlePolicy>,
 }
 
 impl fmt::Debug for Config {
@@ -85,6 +90,62 @@ pub struct TrainPolicy {
     pub exact: bool,
 }
 
+/// What the device must be like for training, and how much of it training may take. How long a
+/// slice lasts is said in `Learner::train_slice`.
+#[derive(Debug, Clone, PartialEq, uniffi::Record)]
+pub struct IdlePolicy {
+    /// Only on external power.
+    #[uniffi(default = true)]
+    pub need_charging: bool,
+    /// Only while nobody uses the device.
+    #[uniffi(default = true)]
+    pub need_idle: bool,
+    /// Not below this charge, where it is known.
+    #[uniffi(default = 20)]
+    pub least_battery_percent: u8,
+    /// Not when it is hotter; none for `Fair`.
+    #[uniffi(default = None)]
+    pub hottest: Option<Thermal>,
+    /// Most memory that training may take beside the model's file; none: half of what the device
+    /// says is free, if it says so. A slice that would take more does not begin.
+    #[uniffi(default = None)]
+    pub memory_bytes: Option<u64>,
+    /// Share of one core, unless the device is charging and cool. Above 0; 2 is two cores.
+    #[uniffi(default = 0.7)]
+    pub cpu_share: f64,
+    /// Rest after the second slice in a row that was killed, four times as long after each further
+    /// one, a day at most; none for 15 minutes.
+    #[uniffi(default = None)]
+    pub back_off: Option<Duration>,
+}
+
+impl IdlePolicy {
+    /// The runtime's policy, or what is wrong with this one.
+    fn check(self) -> Result<Policy, LearnerError> {
+        if self.least_battery_percent > 100 {
+            return Err(LearnerError::invalid("idle.least_battery_percent must be 0 to 100"));
+        }
+        if !(self.cpu_share > 0.0 && self.cpu_share.is_finite()) {
+            return Err(LearnerError::invalid("idle.cpu_share must be above 0"));
+        }
+        let known = Policy::default();
+        Ok(Policy {
+            need_charging: self.need_charging,
+            need_idle: self.need_idle,
+            least_battery_percent: self.least_battery_percent,
+            hottest: self.hottest.map_or(known.hottest, Into::into),
+            memory_bytes: self.memory_bytes,
+            cpu_share: self.cpu_share,
+            back_off_ms: self.back_off.map_or(known.back_off_ms, millis),
+        })
+    }
+}
+
+/// More milliseconds than fit are as many as fit.
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Default for TrainPolicy {
     fn default() -> TrainPolicy {
         let Learning { trigger, train, exact, checkpoint_steps, .. } = Learning::default();
@@ -125,7 +186,7 @@ impl TrainPolicy {
         learning.trigger.all_examples = 2.0 * f64::from(self.examples);
         learning.trigger.sessions = self.conversations as usize;
         if let Some(cooldown) = self.cooldown {
-            learning.trigger.cooldown_ms = u64::try_from(cooldown.as_millis()).unwrap_or(u64::MAX);
+            learning.trigger.cooldown_ms = millis(cooldown);
         }
         learning.train.steps = self.steps;
         learning.train.batch = self.batch;
@@ -161,6 +222,9 @@ impl Config {
         let training = self.training.unwrap_or_default();
         training.check()?;
         training.apply(&mut config.learning);
+        if let Some(idle) = self.idle {
+            config.learning.policy = idle.check()?;
+        }
         Ok(config)
     }
 }
@@ -179,6 +243,20 @@ mod tests {
             retrieval: true,
             anchors: Vec::new(),
             training: None,
+            idle: None,
+        }
+    }
+
+    /// As the attributes above say, for the other languages.
+    fn written_idle() -> IdlePolicy {
+        IdlePolicy {
+            need_charging: true,
+            need_idle: true,
+            least_battery_percent: 20,
+            hottest: None,
+            memory_bytes: None,
+            cpu_share: 0.7,
+            back_off: None,
         }
     }
 
@@ -200,6 +278,7 @@ mod tests {
     #[test]
     fn the_written_defaults_are_the_runtimes() {
         assert_eq!(written(), TrainPolicy::default());
+        assert_eq!(written_idle().check().unwrap(), Policy::default());
         let ours = config().check().unwrap();
         let theirs = RuntimeConfig::new("folder", [7; 32]);
         assert_eq!(ours.context_tokens, theirs.context_tokens);
@@ -223,6 +302,38 @@ mod tests {
         assert!(refused(with(TrainPolicy { rank: 257, ..written() })).contains("rank"));
         let rate = TrainPolicy { learning_rate: f32::NAN, ..written() };
         assert!(refused(with(rate)).contains("learning_rate"));
+        let with = |idle: IdlePolicy| Config { idle: Some(idle), ..config() };
+        for cpu_share in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(
+                refused(with(IdlePolicy { cpu_share, ..written_idle() })).contains("cpu_share")
+            );
+        }
+        let charge = IdlePolicy { least_battery_percent: 101, ..written_idle() };
+        assert!(refused(with(charge)).contains("least_battery_percent"));
+    }
+
+    #[test]
+    fn every_rule_of_the_device_reaches_the_runtime() {
+        let idle = IdlePolicy {
+            need_charging: false,
+            need_idle: false,
+            least_battery_percent: 50,
+            hottest: Some(Thermal::Serious),
+            memory_bytes: Some(1 << 30),
+            cpu_share: 2.0,
+            back_off: Some(Duration::from_secs(1)),
+        };
+        let policy = Config { idle: Some(idle), ..config() }.check().unwrap().learning.policy;
+        let wanted = Policy {
+            need_charging: false,
+            need_idle: false,
+            least_battery_percent: 50,
+            hottest: runtime::Thermal::Serious,
+            memory_bytes: Some(1 << 30),
+            cpu_share: 2.0,
+            back_off_ms: 1000,
+        };
+        assert_eq!(policy, wanted);
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl From<DeviceState> for runtime::DeviceState {
     }
 }
 
-/// Asks a slice to end early. It obeys within half a second and loses nothing.
+/// Asks a slice to end early. It obeys at its next program (a layer of the model over one sequence)
+/// and loses nothing that was saved.
 #[derive(Debug, uniffi::Object)]
 pub struct StopToken {
     pub(crate) stop: Stop,

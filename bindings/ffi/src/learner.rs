@@ -69,8 +69,8 @@ impl Learner {
         self.read(|learner| learner.consent().into())
     }
 
-    /// Tells how the device is: at every change, from any thread. It trains only when the device
-    /// is plugged in, idle and cool.
+    /// Tells how the device is: at every change, from any thread. It trains only when
+    /// `Config::idle` allows it: by default on a device that is plugged in, idle and cool.
     pub fn device_changed(&self, state: DeviceState) -> Result<(), LearnerError> {
         self.read(|learner| learner.device_changed(state.into()))
     }

@@ -3,8 +3,8 @@
 use sapwood::disk::sim::SimDisk;
 use sapwood::journal::StopReason;
 use sapwood::signal::{Part, Rating, Signal};
-use sapwood::{Consent, Event, LearnerError, Prompt, Shot};
-use sapwood_models::{Message, Model, Role, Special, TokenType};
+use sapwood::{Config, Consent, Event, LearnerError, Prompt, Shot};
+use sapwood_models::{Message, Model, Role, Special, Stop, TokenType};
 
 use super::{Random, config, greedy, model, open};
 
@@ -42,6 +42,41 @@ fn a_cancelled_generation_ends_at_once_and_says_so() {
     let reply = generation.finish().unwrap();
     assert_eq!(reply.stop, StopReason::Cancelled);
     assert!(reply.tokens <= 2, "{} tokens", reply.tokens);
+}
+
+#[test]
+fn a_reply_cancelled_while_its_prompt_is_read_was_never_asked_for() {
+    let settings = || Config { context_tokens: 1600, ..config() };
+    let said = |turns: &[Message]| {
+        let learner = open(&SimDisk::new(), settings());
+        let chat = learner.chat("mail", None, turns.to_vec()).unwrap();
+        chat.respond("Thanks", greedy(6)).unwrap().finish().unwrap().text
+    };
+    let learner = open(&SimDisk::new(), settings());
+    learner.set_consent(Consent::Granted).unwrap();
+    let chat = learner.chat("mail", None, Vec::new()).unwrap();
+    let first = chat.respond(REQUEST, greedy(6)).unwrap().finish().unwrap();
+    let before = learner.turns();
+    let layers = learner.model().arch().layers as u64;
+    let long = "please read all of this before you answer ".repeat(120);
+    // A look at the start of each step, and one before each layer of each piece of 512 tokens.
+    for looks in [0, 1, 2, layers, layers + 2, 2 * layers + 1] {
+        let generation = chat.respond(&long, greedy(6)).unwrap();
+        let reply = generation.cancelled_by(Stop::after(looks)).finish().unwrap();
+        assert_eq!((reply.stop, reply.tokens), (StopReason::Cancelled, 0), "{looks} looks");
+        assert!(reply.text.is_empty() && reply.prompt_tokens > 1024, "{}", reply.prompt_tokens);
+    }
+    drop(chat.respond(&long, greedy(6)).unwrap());
+    assert_eq!(learner.turns(), before);
+    // The conversation goes on from its first reply, in the same words as one without all that.
+    let last = chat.respond("Thanks", greedy(6)).unwrap().finish().unwrap();
+    let turn = |role, content: &str| Message { role, content: content.to_owned() };
+    let turns = [turn(Role::User, REQUEST), turn(Role::Assistant, &first.text)];
+    assert_eq!(last.text, said(&turns));
+    assert_eq!(learner.turns()[1].prompt.len(), 3);
+    // A prompt that nobody cancels is read to its end.
+    let patient = chat.respond(&long, greedy(6)).unwrap().cancelled_by(Stop::new());
+    assert!(patient.finish().unwrap().tokens > 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use super::learner::sapwood_learner;
+use super::learner::{sapwood_learner, sapwood_stop};
 use super::memory::{Sized32, fill, give_text, given, optional_text, read, text, write};
 use super::status::status;
 use crate::chat::{Chat, Event, Generation, Message, Reply, Role, Sampling, StopReason};
@@ -190,15 +190,18 @@ fn defaults() -> sapwood_sampling {
     }
 }
 
-/// Makes a reply to `text` and returns when it is finished. `sampling` may be NULL for the
+/// Makes a reply to `prompt` and returns when it is finished. `sampling` may be NULL for the
 /// defaults, `on_text` if nobody wants to see it come, `reply` if nobody wants it whole. `user` is
-/// handed to `on_text`.
+/// handed to `on_text`. `stop` (may be NULL) cancels the reply from any thread, also while a long
+/// prompt is read. A reply that is cancelled before its first token leaves the conversation as it
+/// was, and is not kept.
 // SAFETY: texts end with NUL, structs are as large as they say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sapwood_respond(
     chat: Option<&sapwood_chat>,
     prompt: *const c_char,
     sampling: *const sapwood_sampling,
+    stop: Option<&sapwood_stop>,
     on_text: sapwood_on_text,
     user: *mut c_void,
     reply: *mut sapwood_reply,
@@ -209,7 +212,8 @@ pub unsafe extern "C" fn sapwood_respond(
         unsafe {
             let prompt = text(prompt, "prompt")?;
             let sampling = self::sampling(sampling)?;
-            run(chat.0.respond(prompt, sampling)?, on_text, user, reply)
+            let generation = chat.0.begin(Some(&prompt), sampling, stop.map(sapwood_stop::stop))?;
+            run(&generation, on_text, user, reply)
         }
     })
 }
@@ -221,6 +225,7 @@ pub unsafe extern "C" fn sapwood_respond(
 pub unsafe extern "C" fn sapwood_regenerate(
     chat: Option<&sapwood_chat>,
     sampling: *const sapwood_sampling,
+    stop: Option<&sapwood_stop>,
     on_text: sapwood_on_text,
     user: *mut c_void,
     reply: *mut sapwood_reply,
@@ -230,7 +235,8 @@ pub unsafe extern "C" fn sapwood_regenerate(
         // SAFETY: the caller's promise.
         unsafe {
             let sampling = self::sampling(sampling)?;
-            run(chat.0.regenerate(sampling)?, on_text, user, reply)
+            let generation = chat.0.begin(None, sampling, stop.map(sapwood_stop::stop))?;
+            run(&generation, on_text, user, reply)
         }
     })
 }
@@ -260,7 +266,7 @@ unsafe fn sampling(given: *const sapwood_sampling) -> Result<Option<Sampling>, L
 /// # Safety
 /// `on_text` may be called with `user`; `reply` is NULL or as large as it says.
 unsafe fn run(
-    generation: Arc<Generation>,
+    generation: &Generation,
     on_text: sapwood_on_text,
     user: *mut c_void,
     reply: *mut sapwood_reply,

@@ -3,8 +3,9 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use super::memory::{Sized32, optional_text, read, text};
-use crate::config::{Config, TrainPolicy};
+use super::memory::{Sized32, optional_text, read, text, write};
+use super::status::status;
+use crate::config::{Config, IdlePolicy, TrainPolicy};
 use crate::device::{DeviceState, Thermal};
 use crate::error::LearnerError;
 
@@ -29,6 +30,8 @@ pub struct sapwood_config {
     pub no_retrieval: u32,
     /// When and how it trains; NULL: the defaults.
     pub training: *const sapwood_training,
+    /// What the device must be like for it; NULL: the defaults.
+    pub idle: *const sapwood_idle_policy,
 }
 
 /// When and how a learner trains. 0 stands for the default wherever no other meaning is named.
@@ -57,6 +60,31 @@ pub struct sapwood_training {
     pub no_cooldown: u32,
     /// Rest between two runs in milliseconds; 0: a day.
     pub cooldown_ms: u64,
+}
+
+/// What the device must be like for training, and how much of it training may take. Begin with
+/// `sapwood_idle_policy_init`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sapwood_idle_policy {
+    /// sizeof(sapwood_idle_policy)
+    pub size: u32,
+    /// 0: also on battery.
+    pub need_charging: u32,
+    /// 0: also while somebody uses the device.
+    pub need_idle: u32,
+    /// Not below this charge, where it is known.
+    pub least_battery_percent: u32,
+    /// Not when it is hotter: one of SAPWOOD_THERMAL_.
+    pub hottest: u32,
+    /// Most memory that training may take beside the model's file; 0: half of `free_memory_bytes`,
+    /// if that is known. A slice that would take more does not begin.
+    pub memory_bytes: u64,
+    /// Share of one core, unless the device is charging and cool. Above 0; 2 is two cores.
+    pub cpu_share: f64,
+    /// Rest after the second slice in a row that was killed; four times as long after each further
+    /// one, a day at most.
+    pub back_off_ms: u64,
 }
 
 /// The device as the program sees it now. All 0: a device on battery that is in use.
@@ -93,6 +121,8 @@ unsafe impl Sized32 for sapwood_config {}
 // SAFETY: numbers behind the size.
 unsafe impl Sized32 for sapwood_training {}
 // SAFETY: numbers behind the size.
+unsafe impl Sized32 for sapwood_idle_policy {}
+// SAFETY: numbers behind the size.
 unsafe impl Sized32 for sapwood_device_state {}
 
 /// # Safety
@@ -108,6 +138,7 @@ pub(super) unsafe fn config(given: *const sapwood_config) -> Result<Config, Lear
         threads: 0,
         no_retrieval: 0,
         training: std::ptr::null(),
+        idle: std::ptr::null(),
     };
     // SAFETY: the caller's promise, here and for every pointer in it.
     unsafe {
@@ -124,6 +155,7 @@ pub(super) unsafe fn config(given: *const sapwood_config) -> Result<Config, Lear
             retrieval: given.no_retrieval == 0,
             anchors: Vec::new(),
             training: if given.training.is_null() { None } else { Some(training(given.training)?) },
+            idle: if given.idle.is_null() { None } else { Some(idle(given.idle)?) },
         })
     }
 }
@@ -167,6 +199,58 @@ unsafe fn training(given: *const sapwood_training) -> Result<TrainPolicy, Learne
     })
 }
 
+/// Fills in the defaults.
+// SAFETY: `policy` is as large as it says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sapwood_idle_policy_init(policy: *mut sapwood_idle_policy) -> i32 {
+    status(|| {
+        // SAFETY: the caller's promise.
+        unsafe { write(&idle_defaults(), policy, "sapwood_idle_policy") }
+    })
+}
+
+fn idle_defaults() -> sapwood_idle_policy {
+    let known = runtime::policy::Policy::default();
+    sapwood_idle_policy {
+        size: 0,
+        need_charging: u32::from(known.need_charging),
+        need_idle: u32::from(known.need_idle),
+        least_battery_percent: u32::from(known.least_battery_percent),
+        hottest: known.hottest as u32,
+        memory_bytes: known.memory_bytes.unwrap_or(0),
+        cpu_share: known.cpu_share,
+        back_off_ms: known.back_off_ms,
+    }
+}
+
+/// # Safety
+/// `given` points to as many bytes as it says.
+unsafe fn idle(given: *const sapwood_idle_policy) -> Result<IdlePolicy, LearnerError> {
+    // SAFETY: the caller's promise.
+    let given = unsafe { read(given, idle_defaults(), "sapwood_idle_policy") }?;
+    let least = u8::try_from(given.least_battery_percent)
+        .map_err(|_| LearnerError::invalid("least_battery_percent is above 100"))?;
+    Ok(IdlePolicy {
+        need_charging: given.need_charging != 0,
+        need_idle: given.need_idle != 0,
+        least_battery_percent: least,
+        hottest: Some(thermal(given.hottest, "hottest")?),
+        memory_bytes: (given.memory_bytes > 0).then_some(given.memory_bytes),
+        cpu_share: given.cpu_share,
+        back_off: Some(Duration::from_millis(given.back_off_ms)),
+    })
+}
+
+fn thermal(number: u32, name: &str) -> Result<Thermal, LearnerError> {
+    match number {
+        SAPWOOD_THERMAL_NOMINAL => Ok(Thermal::Nominal),
+        SAPWOOD_THERMAL_FAIR => Ok(Thermal::Fair),
+        SAPWOOD_THERMAL_SERIOUS => Ok(Thermal::Serious),
+        SAPWOOD_THERMAL_CRITICAL => Ok(Thermal::Critical),
+        _ => Err(LearnerError::invalid(format!("{name} is none of SAPWOOD_THERMAL_"))),
+    }
+}
+
 /// # Safety
 /// `given` points to as many bytes as it says.
 pub(super) unsafe fn device(
@@ -183,13 +267,6 @@ pub(super) unsafe fn device(
     };
     // SAFETY: the caller's promise.
     let given = unsafe { read(given, defaults, "sapwood_device_state") }?;
-    let thermal = match given.thermal {
-        SAPWOOD_THERMAL_NOMINAL => Thermal::Nominal,
-        SAPWOOD_THERMAL_FAIR => Thermal::Fair,
-        SAPWOOD_THERMAL_SERIOUS => Thermal::Serious,
-        SAPWOOD_THERMAL_CRITICAL => Thermal::Critical,
-        _ => return Err(LearnerError::invalid("thermal is none of SAPWOOD_THERMAL_")),
-    };
     if given.battery_percent > 100 {
         return Err(LearnerError::invalid("battery_percent is above 100"));
     }
@@ -197,7 +274,7 @@ pub(super) unsafe fn device(
         charging: given.charging != 0,
         idle: given.idle != 0,
         low_power_mode: given.low_power_mode != 0,
-        thermal,
+        thermal: thermal(given.thermal, "thermal")?,
         battery_percent: (given.battery_percent > 0).then_some(given.battery_percent as u8),
         free_memory_bytes: (given.free_memory_bytes > 0).then_some(given.free_memory_bytes),
     })

@@ -4,6 +4,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use sapwood_models::Stop;
+
 use super::config::{config, device, sapwood_config, sapwood_device_state};
 use super::memory::{Sized32, copy_text, fill, give_text, given, sapwood_string_free, text, write};
 use super::status::status;
@@ -20,8 +22,14 @@ use crate::slice::{Hold, Outcome, SliceReport};
 /// A model that learns from its user: one per folder.
 pub struct sapwood_learner(pub(super) Arc<Learner>);
 
-/// Asks a slice to end early.
+/// Asks a slice or a reply to end early. One may serve many.
 pub struct sapwood_stop(Arc<StopToken>);
+
+impl sapwood_stop {
+    pub(super) fn stop(&self) -> Stop {
+        self.0.stop.clone()
+    }
+}
 
 /// Opens the model and the folder, recovers from whatever happened to the last process, and puts
 /// the right adapter in force. End it with `sapwood_close`.
@@ -183,7 +191,7 @@ pub extern "C" fn sapwood_stop_request(stop: Option<&sapwood_stop>) -> i32 {
     })
 }
 
-/// Gives a stop back; a slice that still has it goes on. NULL is no stop.
+/// Gives a stop back; a slice or a reply that still has it goes on. NULL is no stop.
 // SAFETY: `stop` came from `sapwood_stop_new` and was not freed before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sapwood_stop_free(stop: *mut sapwood_stop) {
