@@ -91,6 +91,23 @@ impl Default for Learning {
     }
 }
 
+/// How long what the user did is kept. Beyond either limit the oldest goes, in whole segments of
+/// the journal, each a few hours or days of use; the last twelve hours stay. What adapters learned
+/// from it stays learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Most milliseconds.
+    pub max_age_ms: u64,
+    /// Most bytes on disk.
+    pub max_bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Retention { max_age_ms: 90 * 24 * 3_600_000, max_bytes: 32 << 20 }
+    }
+}
+
 /// Everything a learner is opened with.
 #[derive(Clone)]
 pub struct Config {
@@ -103,6 +120,8 @@ pub struct Config {
     pub context_tokens: usize,
     /// Retrieval of past exchanges.
     pub retrieval: Retrieval,
+    /// How long what the user did is kept.
+    pub retention: Retention,
     /// Training and judging.
     pub learning: Learning,
     /// Names the random streams of ids, initial weights and batches.
@@ -122,6 +141,7 @@ impl Config {
             key,
             context_tokens: 2048,
             retrieval: Retrieval::default(),
+            retention: Retention::default(),
             learning: Learning::default(),
             seed: 0,
             reproducible: false,

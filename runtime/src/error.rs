@@ -49,8 +49,11 @@ pub enum LearnerError {
     /// The system gives no randomness.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// No reply has this id: it was forgotten, or made without consent.
-    #[error("reply {reply:032x} is not in the journal: it was forgotten, or made without consent")]
+    /// No reply has this id: it was forgotten, is too old to be kept, or was made without consent.
+    #[error(
+        "reply {reply:032x} is not in the journal: it is too old, was forgotten, or made without \
+         consent"
+    )]
     UnknownReply {
         /// The id.
         reply: u128,

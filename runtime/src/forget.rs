@@ -6,9 +6,10 @@
 //! crash at any instant leaves, of each thousand replies, all or none; asking again ends what was begun.
 //!
 //! What is not done here: sealed bytes of forgotten records stay in their journal segments, which
-//! only the key can open, until the segments go.
+//! only the key can open, until the segments go. And what was dropped for its age can't be told
+//! apart any more: adapters that learned from it go with [`Scope::Everything`] alone.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sapwood_models::{AdapterFile, Model};
 
@@ -19,7 +20,7 @@ use crate::learner::Learner;
 use crate::ledger::Ledger;
 use crate::shared::Kept;
 use crate::slice::checkpoint_lineage;
-use crate::store::{Digest, State, Store};
+use crate::store::{Digest, Store};
 
 /// What is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +90,12 @@ impl Learner {
         let mut kept = shared.kept();
         let turns = kept.ledger.turns().iter().filter(|turn| scope.holds(turn));
         let replies: Vec<u128> = turns.map(|turn| turn.reply_id).collect();
-        for ids in replies.chunks(IDS) {
+        let mut gone = replies.clone();
+        if *scope == Scope::Everything {
+            // Adapters may know replies that were dropped for their age.
+            gone.extend(learned(&shared.model, &kept.store, &kept.ledger));
+        }
+        for ids in gone.chunks(IDS) {
             let tombstone = Tombstone { reply_ids: ids.to_vec(), time_ms };
             shared.record(&mut kept, Record::Tombstone(tombstone))?;
         }
@@ -125,23 +131,42 @@ pub(crate) fn finish(
     Ok((revoked, drop_run))
 }
 
-/// Adapters with a file that learned from something forgotten: as the journal says of those that
-/// were put in force, and as their own files say, of their parents too.
+/// Adapters with a file that learned from something forgotten, or whose parents did.
 fn knowing(model: &Model, store: &Store, ledger: &Ledger) -> Vec<Digest> {
-    let names: HashSet<String> = ledger.forgotten().iter().map(|id| format!("{id:032x}")).collect();
     let mut knowing: Vec<Digest> = Vec::new();
-    let gone = |state| matches!(state, State::Retired | State::Bad | State::Revoked);
     // Parents come before their children.
-    for known in store.generations().iter().filter(|known| !gone(known.state)) {
-        let file = store.adapter_bytes(&known.digest).ok();
-        let file = file.and_then(|bytes| AdapterFile::parse(&bytes, model.arch()).ok());
-        let says_so = file.and_then(|file| file.provenance).is_some_and(|says| {
-            says.lineage.iter().any(|id| names.contains(id))
-                || says.parent.is_some_and(|parent| knowing.contains(&parent))
-        });
-        if says_so || ledger.learned_forgotten(&known.digest) {
-            knowing.push(known.digest);
+    for digest in with_file(store) {
+        let (lineage, parent) = origin(model, store, ledger, &digest);
+        let knows = lineage.iter().any(|id| ledger.is_forgotten(*id));
+        if knows || parent.is_some_and(|parent| knowing.contains(&parent)) {
+            knowing.push(digest);
         }
     }
     knowing
+}
+
+/// All replies that an adapter with a file learned from.
+fn learned(model: &Model, store: &Store, ledger: &Ledger) -> BTreeSet<u128> {
+    with_file(store).flat_map(|digest| origin(model, store, ledger, &digest).0).collect()
+}
+
+fn with_file(store: &Store) -> impl Iterator<Item = Digest> {
+    let known = store.generations().iter().filter(|known| known.state.has_file());
+    known.map(|known| known.digest)
+}
+
+/// The replies that an adapter learned from, as the journal says of those that were put in force
+/// and as its own file says; and its parent.
+fn origin(
+    model: &Model,
+    store: &Store,
+    ledger: &Ledger,
+    digest: &Digest,
+) -> (HashSet<u128>, Option<Digest>) {
+    let mut lineage = ledger.lineage(Some(digest));
+    let file = store.adapter_bytes(digest).ok();
+    let file = file.and_then(|bytes| AdapterFile::parse(&bytes, model.arch()).ok());
+    let Some(says) = file.and_then(|file| file.provenance) else { return (lineage, None) };
+    lineage.extend(says.lineage.iter().filter_map(|id| u128::from_str_radix(id, 16).ok()));
+    (lineage, says.parent)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::journal::Record;
+use crate::journal::{Record, Scan};
 use crate::learn::example::{Turn, turn};
 use crate::signal::Signal;
 use crate::store::Digest;
@@ -19,6 +19,13 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// All that a journal holds.
+    pub fn of(scan: &Scan) -> Ledger {
+        let mut ledger = Ledger::default();
+        scan.entries.iter().for_each(|entry| ledger.apply(&entry.record));
+        ledger
+    }
+
     /// Takes in one record. Signals on unknown replies are ignored: their turn was forgotten.
     pub fn apply(&mut self, record: &Record) {
         match record {
@@ -48,11 +55,6 @@ impl Ledger {
         }
     }
 
-    /// Whether the reply is known.
-    pub fn contains(&self, reply: u128) -> bool {
-        self.index.contains_key(&reply)
-    }
-
     /// One turn.
     pub fn turn(&self, reply: u128) -> Option<&Turn> {
         self.index.get(&reply).map(|&at| &self.turns[at])
@@ -72,11 +74,6 @@ impl Ledger {
     /// Whether a reply was forgotten.
     pub fn is_forgotten(&self, reply: u128) -> bool {
         self.forgotten.contains(&reply)
-    }
-
-    /// Whether an adapter learned from a reply that was forgotten since.
-    pub fn learned_forgotten(&self, adapter: &Digest) -> bool {
-        self.lineages.get(adapter).is_some_and(|lineage| !lineage.is_disjoint(&self.forgotten))
     }
 
     /// All turns, oldest first.

@@ -41,7 +41,7 @@ mod swap;
 pub mod verify;
 
 pub use chat::{Chat, Event, Generation, Options, Reply};
-pub use config::{Anchor, Clock, Config, Learning, Retrieval};
+pub use config::{Anchor, Clock, Config, Learning, Retention, Retrieval};
 pub use consent::Consent;
 pub use device_state::{DeviceState, Thermal};
 pub use error::LearnerError;

@@ -85,10 +85,15 @@ impl Shared {
         let seal = Arc::new(Seal::new(config.key));
         let mut store = Store::open(disk.clone(), seal.clone(), model.fingerprint())?;
         store.set_time((config.clock)());
-        let journal = Journal::open(disk.clone(), seal, Limits::default())?;
+        let limits = Limits {
+            total_bytes: config.retention.max_bytes,
+            total_age_ms: config.retention.max_age_ms,
+            ..Limits::default()
+        };
+        let mut journal = Journal::open(disk.clone(), seal, limits)?;
+        expire(&mut journal, &store, (config.clock)());
         let scan = journal.scan()?;
-        let mut ledger = Ledger::default();
-        scan.entries.iter().for_each(|entry| ledger.apply(&entry.record));
+        let ledger = Ledger::of(&scan);
         let consent = match scan.consent {
             Some(true) => Consent::Granted,
             Some(false) => Consent::Refused,
@@ -138,6 +143,25 @@ impl Shared {
         let mut kept = self.kept.lock().expect("nothing panics under this lock");
         kept.store.set_time((self.config.clock)());
         kept
+    }
+
+    /// Drops what may no longer be kept.
+    pub fn expire(&self) -> Result<(), LearnerError> {
+        let now_ms = self.now_ms();
+        let mut kept = self.kept();
+        let Kept { journal, store, .. } = &mut *kept;
+        if expire(journal, store, now_ms) {
+            kept.ledger = Ledger::of(&kept.journal.scan()?);
+            kept.memory = None;
+        }
+        Ok(())
+    }
+
+    /// Joins small files of the journal, for which nobody waits.
+    pub fn join_segments(&self) {
+        if let Err(error) = self.kept().journal.merge(self.now_ms()) {
+            log::warn!("small journal segments were not joined: {error}");
+        }
     }
 
     /// How the device is.
@@ -415,6 +439,18 @@ const TURN_TOKENS: usize = 12;
 
 fn load(model: &Model, bytes: &[u8]) -> Result<Adapter, LearnerError> {
     Ok(model.load_adapter(&AdapterFile::parse(bytes, model.arch())?)?)
+}
+
+/// Drops what the journal may no longer keep; whether anything went. Nobody waits for it: a disk
+/// that fails here fails loudly elsewhere.
+fn expire(journal: &mut Journal, store: &Store, now_ms: u64) -> bool {
+    let in_use = |digest: &Digest| {
+        store.generations().iter().any(|known| known.digest == *digest && known.state.has_file())
+    };
+    journal.expire(&in_use, now_ms).unwrap_or_else(|error| {
+        log::warn!("what is too old could not be dropped: {error}");
+        false
+    })
 }
 
 /// An adapter that is loaded is applied: its logits on a fixed probe are finite and differ from

@@ -285,6 +285,11 @@ typedef struct {
   const sapwood_training *training;
   // What the device must be like for it; NULL: the defaults.
   const sapwood_idle_policy *idle;
+  // How long what the user did is kept, in milliseconds, twelve hours at least; 0: 90 days. What
+  // was learned from it stays.
+  uint64_t keep_ms;
+  // Most bytes of it on disk: beyond, the oldest goes; 0: 32 MiB.
+  uint64_t keep_bytes;
 } sapwood_config;
 
 // The device as the program sees it now. All 0: a device on battery that is in use.

@@ -40,6 +40,13 @@ pub struct Config {
     /// What the device must be like for it; none for the defaults.
     #[uniffi(default = None)]
     pub idle: Option<IdlePolicy>,
+    /// How long what the user did is kept, twelve hours at least; none for 90 days. What was
+    /// learned from it stays.
+    #[uniffi(default = None)]
+    pub keep_for: Option<Duration>,
+    /// Most bytes of it on disk: beyond, the oldest goes; none for 32 MiB.
+    #[uniffi(default = None)]
+    pub keep_bytes: Option<u64>,
 }
 
 impl fmt::Debug for Config {
@@ -222,6 +229,12 @@ impl Config {
         let training = self.training.unwrap_or_default();
         training.check()?;
         training.apply(&mut config.learning);
+        if let Some(keep_for) = self.keep_for {
+            config.retention.max_age_ms = millis(keep_for);
+        }
+        if let Some(keep_bytes) = self.keep_bytes {
+            config.retention.max_bytes = keep_bytes;
+        }
         if let Some(idle) = self.idle {
             config.learning.policy = idle.check()?;
         }
@@ -231,6 +244,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use runtime::Retention;
+
     use super::*;
 
     fn config() -> Config {
@@ -244,6 +259,8 @@ mod tests {
             anchors: Vec::new(),
             training: None,
             idle: None,
+            keep_for: None,
+            keep_bytes: None,
         }
     }
 
@@ -283,6 +300,7 @@ mod tests {
         let theirs = RuntimeConfig::new("folder", [7; 32]);
         assert_eq!(ours.context_tokens, theirs.context_tokens);
         assert_eq!(ours.retrieval, theirs.retrieval);
+        assert_eq!(ours.retention, theirs.retention);
         assert_eq!(format!("{:?}", ours.learning), format!("{:?}", theirs.learning));
     }
 
@@ -310,6 +328,14 @@ mod tests {
         }
         let charge = IdlePolicy { least_battery_percent: 101, ..written_idle() };
         assert!(refused(with(charge)).contains("least_battery_percent"));
+    }
+
+    #[test]
+    fn what_is_kept_is_up_to_the_app() {
+        let month = Duration::from_secs(30 * 24 * 3600);
+        let ours = Config { keep_for: Some(month), keep_bytes: Some(1 << 20), ..config() };
+        let wanted = Retention { max_age_ms: 30 * 24 * 3_600_000, max_bytes: 1 << 20 };
+        assert_eq!(ours.check().unwrap().retention, wanted);
     }
 
     #[test]

@@ -52,9 +52,9 @@ pub struct Limits {
     pub group_bytes: usize,
     /// Age of the oldest unsynced record that forces a sync.
     pub group_age_ms: u64,
-    /// All segments together; beyond, the oldest are dropped.
+    /// All segments together; beyond, `expire` drops the oldest.
     pub total_bytes: u64,
-    /// Segments older than this are dropped.
+    /// `expire` drops segments older than this.
     pub total_age_ms: u64,
 }
 

@@ -1,6 +1,5 @@
 //! The journal on a disk that works, and on one that fails.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
@@ -129,23 +128,78 @@ fn segments_rotate_by_size_and_age_and_each_start_takes_a_new_one() {
     assert_eq!(numbers(&journal), (0..22).collect::<Vec<_>>());
 }
 
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
+
 #[test]
-fn the_oldest_unpinned_segments_go_first() {
+fn the_oldest_segments_go_first_and_young_ones_stay() {
     let disk = SimDisk::new();
     let limits = Limits { segment_bytes: 1, total_bytes: 1400, ..Limits::default() };
     let mut journal = open_with(&disk, limits);
     for n in 0..8 {
         journal.append(&note(n), n).unwrap();
     }
-    let names = journal.segment_names().unwrap();
-    let pinned = BTreeSet::from([names[1].clone()]);
-    let dropped = journal.expire(&pinned, 100).unwrap();
-    assert_eq!(dropped[..2], [names[0].clone(), names[2].clone()]);
+    journal.append(&note(8), 30 * HOUR).unwrap();
+    assert!(!journal.expire(&|_| true, 12 * HOUR).unwrap(), "somebody may still write to them");
+    assert!(journal.expire(&|_| true, 31 * HOUR).unwrap());
     let kept = numbers(&journal);
-    assert!(kept.contains(&1) && kept.contains(&7) && !kept.contains(&2), "{kept:?}");
-    journal.close(100).unwrap();
-    journal.expire(&BTreeSet::new(), limits.total_age_ms + 1000).unwrap();
+    assert_eq!(kept, (9 - kept.len() as u64..9).collect::<Vec<_>>());
+    assert!((2..8).contains(&kept.len()), "{kept:?}");
+    assert!(!journal.expire(&|_| true, 31 * HOUR).unwrap());
+    journal.close(31 * HOUR).unwrap();
+    assert!(journal.expire(&|_| true, limits.total_age_ms + 31 * HOUR).unwrap());
     assert!(numbers(&journal).is_empty());
+}
+
+#[test]
+fn what_must_outlive_a_segment_does_wherever_the_power_fails() {
+    let disk = SimDisk::new();
+    let mut journal = open_with(&disk, Limits { segment_bytes: 1, ..Limits::default() });
+    let used = |digest| {
+        let used = UsedByGeneration { digest: [digest; 32], reply_ids: vec![1], time_ms: 1 };
+        Record::UsedByGeneration(used)
+    };
+    let gone = Record::Tombstone(Tombstone { reply_ids: vec![5, 900], time_ms: 2 });
+    let given = Record::Consent(Consent { granted: true, time_ms: 0 });
+    for (day, record) in [(0, given), (0, used(1)), (0, used(2)), (0, gone), (1, note(1))] {
+        journal.append(&record, day * DAY).unwrap();
+    }
+    // The fifth was written by another process, behind the tombstone that takes it back.
+    for n in [5, 8] {
+        journal.append(&note(n), n * DAY).unwrap();
+    }
+    journal.close(8 * DAY).unwrap();
+    disk.record();
+    assert!(journal.expire(&|digest| *digest == [1; 32], 92 * DAY).unwrap());
+    let check = |scan: Scan, label: &str| {
+        let records: Vec<Record> = scan.entries.into_iter().map(|entry| entry.record).collect();
+        assert_eq!(scan.consent, Some(true), "{label}");
+        assert!(records.contains(&note(8)) && !records.contains(&note(5)), "{label}");
+        assert!(records.contains(&used(1)), "{label}");
+        records
+    };
+    let records = check(journal.scan().unwrap(), "at the end");
+    let left = Record::Tombstone(Tombstone { reply_ids: vec![5], time_ms: 2 });
+    assert_eq!(records.len(), 4, "{records:?}");
+    assert!(records.contains(&left) && !records.contains(&used(2)));
+    for moment in disk.take_moments() {
+        for image in moment.image.after_power(Power { samples: 20, seed: 3 }) {
+            let scan = open(&SimDisk::from_image(image)).scan().unwrap();
+            check(scan, &format!("power lost before {}", moment.under_way));
+        }
+    }
+}
+
+#[test]
+fn segments_far_apart_are_not_joined() {
+    let disk = SimDisk::new();
+    for n in 0..16 {
+        let mut journal = open(&disk);
+        journal.append(&note(n), n * DAY).unwrap();
+        journal.close(n * DAY).unwrap();
+    }
+    // A sixteenth of 90 days is less than eight days: joined, they would go too early.
+    assert_eq!(open(&disk).merge(20 * DAY).unwrap(), 0);
 }
 
 #[test]
@@ -158,7 +212,7 @@ fn merging_keeps_every_record_in_order_wherever_it_stops() {
     }
     disk.record();
     let mut journal = open(&disk);
-    assert_eq!(journal.merge(&BTreeSet::new(), 100).unwrap(), 10);
+    assert_eq!(journal.merge(100).unwrap(), 10);
     assert_eq!(journal.segment_names().unwrap().len(), 1);
     let power = Power { samples: 40, seed: 5 };
     for moment in disk.take_moments() {
@@ -225,7 +279,7 @@ fn two_processes_append_at_once_without_a_lock() {
     let mut found = numbers(&open(&disk));
     found.sort();
     assert_eq!(found, (0..40).collect::<Vec<_>>());
-    assert_eq!(app.merge(&BTreeSet::new(), 200).unwrap(), 0, "live segments stay");
+    assert_eq!(app.merge(200).unwrap(), 0, "live segments stay");
 }
 
 #[test]

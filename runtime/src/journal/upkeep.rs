@@ -1,59 +1,135 @@
 //! Upkeep in idle time: drop what is too old or too much, join small segments.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::io;
 
-use super::{FOLDER, Journal, JournalError, segment};
+use super::{FOLDER, Journal, JournalError, Record, Tombstone, UsedByGeneration, segment};
 use crate::disk::at;
 
 /// Small segments in a row that are worth joining.
 const MERGE_FROM: usize = 8;
+/// Segments that are joined lie within this share of the longest time that they are kept: a joined
+/// one goes when its first part is due.
+const MERGE_SHARE: u64 = 16;
 
 impl Journal {
-    /// Drops the oldest segments beyond the limits on age and size and returns their names.
-    /// Those in `pinned`, which training still reads, and the one under way stay.
+    /// Drops the oldest segments beyond the limits on age and size; whether there were any. What
+    /// has to outlive them is written anew and durable first: the newest consent, what the adapters
+    /// `in_use` learned from, and tombstones of records that stay.
     pub fn expire(
         &mut self,
-        pinned: &BTreeSet<String>,
+        in_use: &dyn Fn(&[u8; 32]) -> bool,
         now_ms: u64,
-    ) -> Result<Vec<String>, JournalError> {
+    ) -> Result<bool, JournalError> {
+        let expired = self.expired(now_ms)?;
+        if expired.is_empty() {
+            return Ok(false);
+        }
+        for record in self.outliving(&expired, in_use)? {
+            self.append(&record, now_ms)?;
+        }
+        self.flush(now_ms)?;
+        for name in &expired {
+            let path = format!("{FOLDER}/{name}");
+            match self.disk.unlink(&path) {
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                unlinked => at("unlink", &path, unlinked)?,
+            }
+        }
+        at("sync folder", FOLDER, self.disk.sync_dir(FOLDER))?;
+        Ok(true)
+    }
+
+    /// Names of the segments that are too old or too much. Those that somebody may still write to
+    /// are neither.
+    fn expired(&self, now_ms: u64) -> Result<HashSet<String>, JournalError> {
         let mut segments = Vec::new();
         let mut total = 0;
         for name in self.segment_names()? {
             let path = format!("{FOLDER}/{name}");
-            let bytes = at("measure", &path, self.disk.len(&path))?;
+            let bytes = match self.disk.len(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                measured => at("measure", &path, measured)?,
+            };
             total += bytes;
             segments.push((name, path, bytes));
         }
-        let mut dropped = Vec::new();
+        let mut expired = HashSet::new();
         for (name, path, bytes) in segments {
             let age_ms = now_ms.saturating_sub(segment::created_ms(&name).unwrap_or(now_ms));
             let unwanted = age_ms > self.limits.total_age_ms || total > self.limits.total_bytes;
-            if unwanted && !pinned.contains(&name) && !self.is_open(&path) {
-                at("unlink", &path, self.disk.unlink(&path))?;
+            let left = age_ms > 2 * self.limits.segment_age_ms && !self.is_open(&path);
+            if unwanted && left {
                 total -= bytes;
-                dropped.push(name);
+                expired.insert(name);
             }
         }
-        if !dropped.is_empty() {
-            at("sync folder", FOLDER, self.disk.sync_dir(FOLDER))?;
+        Ok(expired)
+    }
+
+    /// Records of `expired` segments that have to stay.
+    fn outliving(
+        &self,
+        expired: &HashSet<String>,
+        in_use: &dyn Fn(&[u8; 32]) -> bool,
+    ) -> Result<Vec<Record>, JournalError> {
+        let (mut going, mut staying) = (Vec::new(), HashSet::new());
+        let mut consent = None;
+        for name in self.segment_names()? {
+            let path = format!("{FOLDER}/{name}");
+            let bytes = match self.disk.read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => at("read", &path, read)?,
+            };
+            let goes = expired.contains(&name);
+            for item in segment::read(&self.seal, &bytes).items {
+                match Record::from_archive(item.kind, item.schema, item.archive()) {
+                    Some(Record::Interaction(made)) if !goes => {
+                        staying.insert(made.reply_id);
+                    }
+                    Some(Record::Feedback(made)) if !goes => {
+                        staying.insert(made.reply_id);
+                    }
+                    Some(Record::Consent(given)) => consent = goes.then_some(given),
+                    Some(record) if goes => going.push(record),
+                    _ => {}
+                }
+            }
         }
-        Ok(dropped)
+        let outlives = |record| match record {
+            Record::Tombstone(Tombstone { mut reply_ids, time_ms }) => {
+                reply_ids.retain(|id| staying.contains(id));
+                (!reply_ids.is_empty())
+                    .then_some(Record::Tombstone(Tombstone { reply_ids, time_ms }))
+            }
+            Record::UsedByGeneration(UsedByGeneration { digest, .. }) if !in_use(&digest) => None,
+            Record::UsedByGeneration(used) => Some(Record::UsedByGeneration(used)),
+            Record::Interaction(_) | Record::Feedback(_) | Record::Consent(_) => None,
+        };
+        let outliving = going.into_iter().filter_map(outlives);
+        Ok(outliving.chain(consent.map(Record::Consent)).collect())
     }
 
     /// Joins the first run of eight or more small finished segments into one. Returns how many.
     ///
     /// The new segment is durable before the old ones go, and records keep their ids: a crash in
     /// between leaves records twice, and readers see them once.
-    pub fn merge(&mut self, pinned: &BTreeSet<String>, now_ms: u64) -> Result<usize, JournalError> {
+    pub fn merge(&mut self, now_ms: u64) -> Result<usize, JournalError> {
         let mut run: Vec<(String, segment::Contents)> = Vec::new();
-        let mut bytes = 0;
+        let (mut bytes, mut first_ms) = (0, 0);
+        let span_ms = self.limits.total_age_ms / MERGE_SHARE;
         for name in self.segment_names()? {
             let path = format!("{FOLDER}/{name}");
-            let file = at("read", &path, self.disk.read(&path))?;
+            let file = match self.disk.read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => at("read", &path, read)?,
+            };
             let contents = segment::read(&self.seal, &file);
-            let finished = self.is_finished(&name, contents.end, now_ms);
-            let joins = finished && !pinned.contains(&name) && !self.is_open(&path);
-            if !joins || bytes + file.len() > self.limits.segment_bytes {
+            let joins = self.is_finished(&name, contents.end, now_ms) && !self.is_open(&path);
+            let created_ms = segment::created_ms(&name).unwrap_or(now_ms);
+            let far = !run.is_empty() && created_ms - first_ms > span_ms;
+            if !joins || far || bytes + file.len() > self.limits.segment_bytes {
                 if run.len() >= MERGE_FROM {
                     break;
                 }
@@ -61,6 +137,9 @@ impl Journal {
                 bytes = 0;
             }
             if joins {
+                if run.is_empty() {
+                    first_ms = created_ms;
+                }
                 bytes += file.len();
                 run.push((path, contents));
             }

@@ -69,6 +69,8 @@ impl Slice<'_> {
         };
         let run = Run::new(content, state);
         self.progress.measured = Measured::default();
+        // A run must not outlive what it learns from: nobody could ask to have that forgotten.
+        shared.kept().journal.flush(shared.now_ms())?;
         self.save(&run)?;
         Ok(Ok(run))
     }

@@ -121,11 +121,13 @@ impl Learner {
     /// slice goes on from the last checkpoint.
     pub fn train_slice(&self, budget: Budget, stop: &Stop) -> Result<SliceReport, LearnerError> {
         let mut progress = self.shared.training.lock().expect("nothing panics under this lock");
+        self.shared.expire()?;
         let deadline = Instant::now().checked_add(budget.time);
         let governor = match Governor::new(&self.shared, stop, deadline)? {
             Ok(governor) => governor,
             Err(obstacles) => return Ok(nothing_trained(Outcome::Waiting(forbidden(obstacles)))),
         };
+        self.shared.join_segments();
         let stop = &governor.stop();
         let (pace, steps) = (Pace::new(deadline, stop), budget.steps);
         let slice = Slice { shared: &self.shared, steps, pace, progress: &mut progress };
@@ -192,15 +194,18 @@ impl Slice<'_> {
         Ok(report)
     }
 
-    /// The run under way. One that was made under other settings or for another parent, or whose
-    /// data was forgotten, is dropped.
+    /// The run under way. One that was made under other settings or for another parent, whose data
+    /// was forgotten, or that holds it longer than it may be kept, is dropped.
     fn resume(&mut self) -> Result<Option<Run>, LearnerError> {
         let mut kept = self.shared.kept();
         let Some(bytes) = kept.store.load_checkpoint()? else { return Ok(None) };
+        let longest_ms = self.shared.config.retention.max_age_ms;
+        let now_ms = self.shared.now_ms();
         let valid = Run::from_checkpoint(&bytes).filter(|(run, _)| {
             run.settings == self.settings()
                 && run.parent == kept.store.active().map(|g| g.digest)
-                && run.lineage.iter().all(|reply| kept.ledger.contains(*reply))
+                && now_ms.saturating_sub(run.started_ms) <= longest_ms
+                && !run.lineage.iter().any(|reply| kept.ledger.is_forgotten(*reply))
         });
         if valid.is_none() {
             kept.store.clear_checkpoint()?;

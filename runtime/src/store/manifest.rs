@@ -123,7 +123,7 @@ pub(super) struct Manifest {
     pub generations: Vec<Generation>,
     pub bad: Vec<[u8; 32]>,
     pub revoked: Vec<[u8; 32]>,
-    /// Journal segments that training reads: not to be dropped.
+    /// Empty. Once meant for journal segments that a run reads; runs hold their lessons themselves.
     pub pinned: Vec<String>,
     pub events: Vec<Event>,
 }
@@ -136,7 +136,7 @@ const REFUSED_HERE: usize = 64;
 
 impl State {
     /// Whether the generation's file must exist.
-    pub(super) fn has_file(self) -> bool {
+    pub(crate) fn has_file(self) -> bool {
         !matches!(self, State::Retired | State::Bad | State::Revoked)
     }
 }

@@ -184,19 +184,6 @@ impl Store {
         self.manifest.sequence
     }
 
-    /// Journal segments that training reads and upkeep must not drop.
-    pub fn pinned(&self) -> &[String] {
-        &self.manifest.pinned
-    }
-
-    /// Replaces the list of pinned journal segments.
-    pub fn pin(&mut self, segments: Vec<String>) -> Result<(), StoreError> {
-        self.change(|manifest, _| {
-            manifest.pinned = segments;
-            Ok(())
-        })
-    }
-
     fn lock(&self) -> Result<Lock, StoreError> {
         let lock = at(LOCK, LOCK, self.disk.lock(LOCK))?;
         self.slots.check_unchanged()?;

@@ -268,9 +268,9 @@ fn two_writers_do_not_overwrite_each_other() {
     one.stage(b"one", Meta::default()).unwrap();
     assert!(matches!(two.stage(b"two", Meta::default()), Err(StoreError::ChangedElsewhere)));
     let held = disk.lock("lock").unwrap();
-    assert!(matches!(one.pin(vec![]), Err(StoreError::Busy)));
+    assert!(matches!(one.mark_bad(&[0xAB; 32]), Err(StoreError::Busy)));
     drop(held);
-    one.pin(vec![]).unwrap();
+    one.mark_bad(&[0xAB; 32]).unwrap();
     assert_eq!(open(&disk).generations().len(), 1);
 }
 
@@ -355,7 +355,7 @@ fn a_failed_sync_then_a_kill_then_a_power_loss_leave_a_whole_state() {
         killed.record();
         let mut store = open(&killed);
         assert_eq!(in_force(&store).is_none(), rolled_back, "failure at {step}");
-        store.pin(vec![]).unwrap();
+        store.mark_bad(&[0xAB; 32]).unwrap();
         for moment in killed.take_moments() {
             for image in moment.image.after_power(Power { samples: 8, seed: step }) {
                 let store = open(&SimDisk::from_image(image));

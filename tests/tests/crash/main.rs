@@ -82,7 +82,7 @@ impl Explorer {
         ghost.check_checkpoint(&store, crash)?;
         ghost.check_journal(&open_journal(&disk, &self.seal), crash)?;
         let (summary, sequence) = (Summary::of(&store), store.sequence());
-        store.pin(vec!["a segment".into()]).map_err(|error| format!("stuck: {error}"))?;
+        store.mark_bad(&[0xAB; 32]).map_err(|error| format!("stuck: {error}"))?;
         let (next, committed) = (store.sequence(), disk.disk.operations());
         let recovery = Recovery { summary, sequence, opened, committed, next };
         disk.disk.mark();

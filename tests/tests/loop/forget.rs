@@ -12,7 +12,12 @@ use super::training::{LONG, resume, slice, taught};
 use super::{Random, config, open};
 
 /// An adapter with a history: random, but with `parent` and `lineage` in its provenance.
-fn adapter(model: &Model, seed: u64, parent: Option<Digest>, lineage: &[u128]) -> Vec<u8> {
+pub(super) fn adapter(
+    model: &Model,
+    seed: u64,
+    parent: Option<Digest>,
+    lineage: &[u128],
+) -> Vec<u8> {
     let lora = LoraConfig { rank: 1, alpha: 1.0, targets: vec![Target::O] };
     let mut random = Random(seed);
     let values = model.new_adapter(&lora, seed).values();

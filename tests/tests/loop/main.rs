@@ -8,6 +8,7 @@ mod device;
 mod forget;
 mod judging;
 mod refusal;
+mod retention;
 mod swaps;
 mod training;
 

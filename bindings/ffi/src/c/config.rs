@@ -32,6 +32,11 @@ pub struct sapwood_config {
     pub training: *const sapwood_training,
     /// What the device must be like for it; NULL: the defaults.
     pub idle: *const sapwood_idle_policy,
+    /// How long what the user did is kept, in milliseconds, twelve hours at least; 0: 90 days. What
+    /// was learned from it stays.
+    pub keep_ms: u64,
+    /// Most bytes of it on disk: beyond, the oldest goes; 0: 32 MiB.
+    pub keep_bytes: u64,
 }
 
 /// When and how a learner trains. 0 stands for the default wherever no other meaning is named.
@@ -139,6 +144,8 @@ pub(super) unsafe fn config(given: *const sapwood_config) -> Result<Config, Lear
         no_retrieval: 0,
         training: std::ptr::null(),
         idle: std::ptr::null(),
+        keep_ms: 0,
+        keep_bytes: 0,
     };
     // SAFETY: the caller's promise, here and for every pointer in it.
     unsafe {
@@ -156,6 +163,8 @@ pub(super) unsafe fn config(given: *const sapwood_config) -> Result<Config, Lear
             anchors: Vec::new(),
             training: if given.training.is_null() { None } else { Some(training(given.training)?) },
             idle: if given.idle.is_null() { None } else { Some(idle(given.idle)?) },
+            keep_for: (given.keep_ms > 0).then_some(Duration::from_millis(given.keep_ms)),
+            keep_bytes: (given.keep_bytes > 0).then_some(given.keep_bytes),
         })
     }
 }
