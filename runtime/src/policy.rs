@@ -1,6 +1,6 @@
 //! Whether the device may be used for training now, and how fast. Pure: what the host told, the
-//! time and a record of earlier slices in; a decision out. The same on every platform, and tested
-//! with traces of days.
+//! time and a record of earlier slices in; a decision out. The same on every platform. Traces of
+//! whole nights are played through in `slice/traces.rs`.
 //!
 //! Why each rule is there:
 //!
@@ -182,83 +182,6 @@ mod tests {
         free_memory_bytes: Some(1 << 30),
     };
     const NEEDED: u64 = 200 << 20;
-
-    /// What happens to a device over time: (second, state from then on).
-    type Trace = [(u64, DeviceState)];
-
-    fn state(trace: &Trace, second: u64) -> DeviceState {
-        trace.iter().rfind(|(at, _)| *at <= second).expect("traces begin at 0").1
-    }
-
-    /// Seconds of work in a trace: the system offers a slice every 15 minutes, for 8 minutes at
-    /// most, and a slice looks at the device before each piece of a second.
-    fn worked(trace: &Trace, until_s: u64) -> Vec<u64> {
-        let policy = Policy::default();
-        let mut seconds = Vec::new();
-        for start in (0..until_s).step_by(15 * 60) {
-            let mut now_ms = start * 1000;
-            while now_ms < (start + 8 * 60).min(until_s) * 1000 {
-                let device = state(trace, now_ms / 1000);
-                if !policy.obstacles(&device, NEEDED).is_empty() {
-                    break;
-                }
-                seconds.push(now_ms / 1000);
-                now_ms += 1000 + policy.rest_ms(&device, 1000, 2);
-            }
-        }
-        seconds
-    }
-
-    #[test]
-    fn a_night_on_the_charger_is_used_and_a_night_off_it_is_not() {
-        const HOUR: u64 = 3600;
-        let plugged = [(0, DeviceState { idle: false, ..NIGHT }), (HOUR, NIGHT)];
-        let night = worked(&plugged, 8 * HOUR);
-        assert!(night.iter().all(|&s| s >= HOUR), "worked while the phone was in use");
-        // Seven hours of 8 minutes in 15, at full speed.
-        assert_eq!(night.len() as u64, 7 * 4 * 8 * 60);
-
-        let unplugged = [(0, DeviceState { charging: false, ..NIGHT })];
-        assert!(worked(&unplugged, 8 * HOUR).is_empty());
-        // Plugged in at 5 % before going to bed, 1 % a minute: nothing before 20 %.
-        let charging: Vec<(u64, DeviceState)> = (0..60)
-            .map(|m| (m * 60, DeviceState { battery_percent: Some(5 + m as u8), ..NIGHT }))
-            .collect();
-        let began = *worked(&charging, HOUR).first().expect("it is full enough in the end");
-        assert_eq!(began, 15 * 60, "the first slice offered from 20 % on");
-    }
-
-    #[test]
-    fn a_cable_pulled_in_the_middle_of_a_slice_ends_it() {
-        let trace = [(0, NIGHT), (100, DeviceState { charging: false, ..NIGHT }), (110, NIGHT)];
-        let seconds = worked(&trace, 15 * 60);
-        assert_eq!(seconds, (0..100).collect::<Vec<_>>(), "and that slice does not begin again");
-    }
-
-    #[test]
-    fn heat_slows_down_and_then_ends_a_slice() {
-        let at = |thermal| DeviceState { thermal, ..NIGHT };
-        let trace =
-            [(0, NIGHT), (60, at(Thermal::Fair)), (120, at(Thermal::Serious)), (130, NIGHT)];
-        let seconds = worked(&trace, 15 * 60);
-        let between = |from, to| seconds.iter().filter(|&&s| (from..to).contains(&s)).count();
-        assert_eq!(between(0, 60), 60);
-        // Two threads at 0.7 of a core: a second of work in 2.86.
-        assert_eq!(between(60, 120), 21);
-        assert_eq!(between(120, 15 * 60), 0);
-        assert_eq!(
-            Policy::default().obstacles(&at(Thermal::Critical), NEEDED),
-            [Obstacle::TooHot { thermal: Thermal::Critical }]
-        );
-    }
-
-    #[test]
-    fn an_incoming_call_ends_a_slice() {
-        let trace = [(0, NIGHT), (47, DeviceState { idle: false, ..NIGHT }), (300, NIGHT)];
-        assert_eq!(worked(&trace, 15 * 60), (0..47).collect::<Vec<_>>());
-        let in_call = Policy::default().obstacles(&state(&trace, 47), NEEDED);
-        assert_eq!(in_call, [Obstacle::InUse]);
-    }
 
     #[test]
     fn memory_is_compared_before_anything_is_taken() {

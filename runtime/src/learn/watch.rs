@@ -1,9 +1,9 @@
 //! Watching a promoted adapter in real use, and taking it back.
 //!
-//! Three watches with different reach. Hard rules act on few observations: numbers that are not
-//! finite, replies that run in circles, tokens that take longer. The health rule says when a trial
-//! counts as survived. The canary compares bad events of candidate and production at random times;
-//! on one user it catches disasters only, which is why the paired gate carries the decision.
+//! Two watches with different reach. Hard rules act on few observations: numbers that are not
+//! finite, replies that run in circles, tokens that take longer. A bet on the rate of bad verdicts
+//! notices when replies have become worse than usual. Both catch disasters only, which is why the
+//! paired gate carries the decision. The health rule says when a trial counts as survived.
 //!
 //! Crashes are not watched here, because who crashed cannot report: the store pays a try before an
 //! adapter is used and takes it back when the tries are spent.
@@ -193,72 +193,6 @@ impl Watch {
     }
 }
 
-/// Compares candidate and production while conversations are assigned to them at random.
-///
-/// Only bad events count. If the candidate fails at most `mu` times as often, the share of bad
-/// events that come from it is at most `q0 = rho mu / (rho mu + 1 - rho)`, at every moment,
-/// whatever the rate does over time (the conditioning of Lindon and Malek, arXiv 2011.03567). The
-/// bet on each event is against q0 with the predictable `qh = max(q0, (x + 1/2 + 2 q0) / (k + 3))`
-/// after k events, x of them the candidate's.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Canary {
-    q0: f64,
-    events: u32,
-    candidate: u32,
-    turns: u32,
-    evidence: f64,
-}
-
-/// What the canary says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Too early to say.
-    Open,
-    /// 100 turns or more with the candidate and evidence below 5: it may take over.
-    Clear,
-    /// Evidence reached 20: take it back.
-    Bad,
-}
-
-impl Canary {
-    /// `rho`: share of conversations that the candidate gets, in (0, 1). `mu`: tolerated ratio of
-    /// rates, 1 for "not worse".
-    pub fn new(rho: f64, mu: f64) -> Canary {
-        assert!(rho > 0.0 && rho < 1.0 && mu > 0.0, "the canary needs both arms");
-        let q0 = rho * mu / (rho * mu + 1.0 - rho);
-        Canary { q0, events: 0, candidate: 0, turns: 0, evidence: 1.0 }
-    }
-
-    /// Counts one turn of either arm.
-    pub fn observe(&mut self, from_candidate: bool, bad: bool) -> Standing {
-        self.turns += u32::from(from_candidate);
-        if bad {
-            let (x, k, q0) = (f64::from(self.candidate), f64::from(self.events), self.q0);
-            let qh = ((x + 0.5 + 2.0 * q0) / (k + 3.0)).max(q0);
-            self.evidence *= if from_candidate { qh / q0 } else { (1.0 - qh) / (1.0 - q0) };
-            self.events += 1;
-            self.candidate += u32::from(from_candidate);
-        }
-        self.standing()
-    }
-
-    /// The e-value: under "not worse" it ever reaches c with probability at most 1/c.
-    pub fn evidence(&self) -> f64 {
-        self.evidence
-    }
-
-    /// What follows from what was seen.
-    pub fn standing(&self) -> Standing {
-        if self.evidence >= 20.0 {
-            Standing::Bad
-        } else if self.turns >= 100 && self.evidence < 5.0 {
-            Standing::Clear
-        } else {
-            Standing::Open
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,45 +272,5 @@ mod tests {
             delays[250]
         );
         assert!(delays[250] <= 6);
-    }
-
-    #[test]
-    fn the_canary_has_the_stated_characteristics() {
-        // learning.md, 7: 600 turns, base rate 8%: false rollback 1-2%; three times worse detected
-        // in 99% (rho .5) and 92% (rho .2); twice worse in 57% and 42%.
-        let mut rng = Rng::new(31);
-        let mut detected = |rho: f64, multiple: f64| {
-            let runs = 3000;
-            let hits = (0..runs)
-                .filter(|_| {
-                    let mut canary = Canary::new(rho, 1.0);
-                    (0..600).any(|_| {
-                        let candidate = rng.chance(rho);
-                        let bad = rng.chance(if candidate { 0.08 * multiple } else { 0.08 });
-                        canary.observe(candidate, bad) == Standing::Bad
-                    })
-                })
-                .count();
-            hits as f64 / f64::from(runs)
-        };
-        for (rho, multiple, stated) in [
-            (0.5, 1.0, 0.02),
-            (0.2, 1.0, 0.02),
-            (0.5, 3.0, 0.99),
-            (0.2, 3.0, 0.92),
-            (0.5, 2.0, 0.57),
-            (0.2, 2.0, 0.42),
-        ] {
-            let share = detected(rho, multiple);
-            println!("canary rho {rho}, {multiple}x: {share:.3} (stated {stated})");
-            assert!((share - stated).abs() < 0.04, "rho {rho}, {multiple}x: {share}");
-        }
-    }
-
-    #[test]
-    fn a_clean_canary_clears_after_a_hundred_turns() {
-        let mut canary = Canary::new(0.5, 1.0);
-        let clear = (1..).find(|i| canary.observe(i % 2 == 0, false) == Standing::Clear);
-        assert_eq!(clear, Some(200));
     }
 }

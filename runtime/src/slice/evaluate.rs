@@ -1,6 +1,6 @@
 //! Measuring a candidate against the adapter in force, on what the user wrote or used.
 
-use sapwood_models::{Adapter, ModelError, Stop};
+use sapwood_models::{Adapter, Stop};
 
 use super::measured::{Key, Measured, Question};
 use super::pace::{Pace, unless_stopped};
@@ -217,15 +217,12 @@ pub(super) fn greedy(
     let mut logits = model.step_unless_stopped(&mut cache, adapter, ids, stop)?;
     let mut made = Vec::new();
     while made.len() < most {
-        if stop.is_requested() {
-            return Err(ModelError::Stopped.into());
-        }
         let token = sampler.sample(&logits, &made, made.len() as u64)?;
         if model.tokenizer().is_end(token) {
             break;
         }
         made.push(token);
-        logits = model.step(&mut cache, adapter, &[token])?;
+        logits = model.step_unless_stopped(&mut cache, adapter, &[token], stop)?;
     }
     let mut stream = model.tokenizer().stream(true);
     let text: String = made.iter().map(|&id| stream.push(id)).collect();

@@ -1,6 +1,6 @@
 //! Stands between a slice and the device while it runs: before every program that training would
-//! run, it lets replies go first, keeps to the policy's pace, and ends the slice when the device is
-//! no longer free for it.
+//! run, it asks `rhythm` whether that may begin, and waits while it may not: for replies, which go
+//! first, and for the rest that the policy wants. When the device is no longer free, the slice ends.
 //!
 //! A slice that is killed leaves its mark behind, a small file with no word of the user in it. From
 //! the marks of dead slices follows how long the next one waits.
@@ -18,12 +18,12 @@ use crate::policy::{Kills, Obstacle};
 use crate::shared::Shared;
 use crate::store::{Digest, StoreError, digest_of};
 
+use super::rhythm::{Next, Rhythm, Seen};
+
 /// How long after a reply's last token training stays away: shorter pauses are the next token's.
 const QUIET: Duration = Duration::from_millis(200);
 /// Waiting looks for a reason to end it this often.
 const LOOK: Duration = Duration::from_millis(5);
-/// Less rest than this is saved up.
-const SHORTEST_REST: Duration = Duration::from_millis(20);
 
 /// Replies that are being computed.
 #[derive(Default)]
@@ -74,29 +74,21 @@ impl Drop for Ahead<'_> {
 pub(super) struct Governor {
     shared: Arc<Shared>,
     asked: Stop,
-    deadline: Option<Instant>,
-    needed_bytes: u64,
     kills: Kills,
     /// Whether this slice has left its mark.
     marked: AtomicBool,
-    pace: Mutex<Pace>,
+    began: Instant,
+    rhythm: Mutex<Rhythm>,
     /// What ended the slice.
     obstacles: Mutex<Vec<Obstacle>>,
 }
 
-struct Pace {
-    /// Since when it has been working.
-    since: Instant,
-    /// Rest that is due.
-    owed: Duration,
-}
-
 impl Governor {
-    /// For a slice that ends at `deadline` or when `asked`; or what forbids it now.
+    /// For a slice that ends after `time` or when `asked`; or what forbids it now.
     pub fn new(
         shared: &Arc<Shared>,
         asked: &Stop,
-        deadline: Option<Instant>,
+        time: Duration,
     ) -> Result<Result<Arc<Governor>, Vec<Obstacle>>, LearnerError> {
         let needed_bytes = needed_bytes(shared);
         let now_ms = shared.now_ms();
@@ -112,20 +104,20 @@ impl Governor {
             Mark { kills: kills.count - 1, began_ms: now_ms, progress: progress(shared)? }
                 .write(&*shared.disk)?;
         }
-        let policy = &shared.config.learning.policy;
+        let policy = shared.config.learning.policy;
         let mut obstacles = policy.obstacles(&shared.device(), needed_bytes);
         obstacles.extend(policy.after_kills(kills, now_ms));
         if !obstacles.is_empty() {
             return Ok(Err(obstacles));
         }
+        let Device::Cpu(cpu) = shared.model.device();
         Ok(Ok(Arc::new(Governor {
             shared: shared.clone(),
             asked: asked.clone(),
-            deadline,
-            needed_bytes,
             kills,
             marked: AtomicBool::new(false),
-            pace: Mutex::new(Pace { since: Instant::now(), owed: Duration::ZERO }),
+            began: Instant::now(),
+            rhythm: Mutex::new(Rhythm::new(policy, needed_bytes, cpu.threads(), time)),
             obstacles: Mutex::default(),
         })))
     }
@@ -143,49 +135,29 @@ impl Governor {
 
     /// Before every program. May wait.
     fn must_end(&self) -> bool {
-        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let worked = pace.since.elapsed();
         if !self.marked.load(Ordering::Relaxed) {
             self.mark();
         }
-        pace.owed += self.rest_after(worked);
-        let rested = Instant::now();
-        let over = loop {
-            let forgetting = self.shared.forgetting.is_entered();
-            if self.asked.is_requested() || forgetting || self.is_forbidden() {
-                break true;
+        let mut rhythm = self.rhythm.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match rhythm.next(&self.look()) {
+                Next::Work => return false,
+                Next::Wait => std::thread::sleep(LOOK),
+                Next::End(obstacles) => {
+                    *self.obstacles.lock().unwrap_or_else(PoisonError::into_inner) = obstacles;
+                    return true;
+                }
             }
-            let due = pace.owed >= SHORTEST_REST && rested.elapsed() < pace.owed;
-            if !due && !self.shared.foreground.is_busy() {
-                break false;
-            }
-            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                break true;
-            }
-            std::thread::sleep(LOOK);
-        };
-        let rested = rested.elapsed();
-        pace.owed = pace.owed.saturating_sub(rested);
-        pace.since = Instant::now();
-        over
-    }
-
-    fn is_forbidden(&self) -> bool {
-        let policy = &self.shared.config.learning.policy;
-        let found = policy.obstacles(&self.shared.device(), self.needed_bytes);
-        let forbidden = !found.is_empty();
-        if forbidden {
-            *self.obstacles.lock().unwrap_or_else(PoisonError::into_inner) = found;
         }
-        forbidden
     }
 
-    fn rest_after(&self, worked: Duration) -> Duration {
-        let Device::Cpu(cpu) = self.shared.model.device();
-        let policy = &self.shared.config.learning.policy;
-        let worked_us = worked.as_micros() as u64;
-        // The rule is the same in any unit.
-        Duration::from_micros(policy.rest_ms(&self.shared.device(), worked_us, cpu.threads()))
+    fn look(&self) -> Seen {
+        Seen {
+            now: self.began.elapsed(),
+            device: self.shared.device(),
+            replying: self.shared.foreground.is_busy(),
+            asked: self.asked.is_requested() || self.shared.forgetting.is_entered(),
+        }
     }
 
     /// Says that a slice is under way. A disk that takes no mark doesn't keep it from training.
@@ -267,5 +239,54 @@ impl Mark {
         at("sync", MARK, disk.sync(MARK))?;
         at("sync folder", "", disk.sync_dir(""))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use sapwood_models::{EMBEDDED, Mapped, Model};
+
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::{Config, Learner};
+
+    /// Whatever a machine is busy with: while somebody is inside, the next program doesn't begin.
+    #[test]
+    fn no_program_begins_while_a_reply_is_computed() {
+        let model = Mapped::from_static(EMBEDDED);
+        let model = Model::from_mapped(model, &Device::cpu(Some(1))).unwrap();
+        let disk = Arc::new(SimDisk::new());
+        let learner = Learner::open_on(disk, model, Config::new("unused", [7; 32])).unwrap();
+        let looks = Arc::new(AtomicU64::new(0));
+        let counted = looks.clone();
+        let asked = Stop::governed(move || counted.fetch_add(1, Ordering::SeqCst) == u64::MAX);
+        let hour = Duration::from_secs(3600);
+        let governor = Governor::new(&learner.shared, &asked, hour).unwrap().unwrap();
+        let stop = governor.stop();
+        assert!(!stop.is_requested(), "the device is free");
+        for _ in 0..3 {
+            let ahead = learner.shared.foreground.enter();
+            let before = looks.load(Ordering::SeqCst);
+            std::thread::scope(|scope| {
+                let program = scope.spawn(|| stop.is_requested());
+                while looks.load(Ordering::SeqCst) < before + 5 {
+                    assert!(!program.is_finished(), "a program began beside a reply");
+                    std::thread::yield_now();
+                }
+                drop(ahead);
+                assert!(!program.join().unwrap(), "it goes on, and does not end");
+            });
+        }
+        // Without a reply nothing is waited for, and what ends a slice does so while it waits.
+        let _ahead = learner.shared.foreground.enter();
+        std::thread::scope(|scope| {
+            let program = scope.spawn(|| stop.is_requested());
+            let in_use = crate::DeviceState { idle: false, ..Default::default() };
+            learner.device_changed(in_use);
+            assert!(program.join().unwrap());
+        });
+        assert_eq!(governor.obstacles(), [Obstacle::InUse]);
     }
 }

@@ -11,7 +11,10 @@ mod governor;
 mod judge;
 mod measured;
 mod pace;
+mod rhythm;
 mod run;
+#[cfg(test)]
+mod traces;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -123,7 +126,7 @@ impl Learner {
         let mut progress = self.shared.training.lock().expect("nothing panics under this lock");
         self.shared.expire()?;
         let deadline = Instant::now().checked_add(budget.time);
-        let governor = match Governor::new(&self.shared, stop, deadline)? {
+        let governor = match Governor::new(&self.shared, stop, budget.time)? {
             Ok(governor) => governor,
             Err(obstacles) => return Ok(nothing_trained(Outcome::Waiting(forbidden(obstacles)))),
         };

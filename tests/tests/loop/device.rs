@@ -1,7 +1,7 @@
 //! The device decides: it forbids a slice and ends one, replies go first, and kills cost time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sapwood::disk::Disk;
@@ -85,6 +85,32 @@ fn a_slice_ends_when_the_device_is_no_longer_free() {
         assert_eq!(forbidden(&slice(&learner, Some(1))), [obstacle]);
         learner.device_changed(FREE);
     }
+}
+
+/// What a reply waits for at most is one program. A look comes before each of them.
+#[test]
+fn training_asks_before_every_program_and_none_is_long() {
+    let (_, learner) = resume(&taught(), 100_000);
+    // Everything is compiled and warm, as in a long night.
+    slice(&learner, Some(1));
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let looked = times.clone();
+    let stop = Stop::governed(move || {
+        looked.lock().unwrap().push(Instant::now());
+        false
+    });
+    let updates = 4;
+    let budget = Budget { time: LONG, steps: Some(updates) };
+    assert_eq!(learner.train_slice(budget, &stop).unwrap().step, 1 + updates);
+    let times = times.lock().unwrap();
+    // Of each of three sequences: every layer and the head, forward and backward.
+    let layers = learner.model().arch().layers;
+    let programs = updates as usize * 3 * 2 * (layers + 1);
+    assert!(times.len() >= programs, "{} looks before {programs} programs", times.len());
+    let mut apart: Vec<Duration> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    apart.sort();
+    let (median, longest) = (apart[apart.len() / 2], apart[apart.len() - 1]);
+    println!("MEASURED: {programs} programs, {median:?} each (median), {longest:?} at most");
 }
 
 #[test]
