@@ -140,7 +140,7 @@ fn rows_of_a<'a>(
     ks: Range<usize>,
     to: &'a mut [f32],
 ) -> (&'a [f32], usize) {
-    if a.col_stride == 1 && a.row_stride % PAGE != 0 {
+    if a.col_stride == 1 && !a.row_stride.is_multiple_of(PAGE) {
         return (&a.data[rows.start * a.row_stride + ks.start..], a.row_stride);
     }
     for (row, to) in rows.zip(to.chunks_exact_mut(STRIDE)) {
