@@ -5,10 +5,20 @@
 mod common;
 
 use common::*;
+use sapwood_kernels::cpu::Isa;
 use sapwood_kernels::*;
 
 /// Sizes around the vectors' and tiles' lengths.
 const SIZES: [usize; 8] = [1, 3, 7, 8, 15, 16, 17, 65];
+
+/// `tests/run --only arm` looks at the line.
+#[test]
+fn of_instruction_sets_the_best_is_the_last() {
+    let names: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
+    println!("MEASURED: instruction sets: {}", names.join(" "));
+    assert_eq!(names.last(), Some(&Isa::best().name()));
+    assert_eq!(names[0], "portable");
+}
 
 fn check(name: &str, program: &Program, tokens: usize) {
     let cursor = Cursor { pos: 0, tokens };
@@ -97,6 +107,29 @@ fn of_attention_and_its_gradient() {
             let grads = p.grad(y, dy, &[q, k, v]);
             outputs(&mut p, &[y, grads[0], grads[1], grads[2]]);
             check("attention", &p, tokens);
+        }
+    }
+}
+
+/// A single key has all the weight whatever its score: the scores' gradient is zero, and not a
+/// rounding error that the size of queries and keys makes large.
+#[test]
+fn of_a_single_token_whose_score_has_no_gradient() {
+    for (heads, kv_heads, width) in [(1, 1, 1), (2, 1, 8), (3, 3, 17), (6, 2, 64)] {
+        let mut p = Program::new();
+        let cols = [heads, kv_heads, kv_heads].map(|heads| heads * width);
+        let [q, k, v] = cols.map(|cols| p.input("qkv", cols));
+        let dy = p.input("dy", heads * width);
+        let attributes = Attention { heads, kv_heads, scale: 0.3, window: None };
+        let y = p.attention([q, k, v], None, attributes);
+        let grads = p.grad(y, dy, &[q, k]);
+        outputs(&mut p, &grads);
+        let cursor = Cursor { pos: 0, tokens: 1 };
+        let operands = operands(&p, 1, 0, 1, 5);
+        for isa in Isa::available() {
+            for grad in run(&Device::cpu_with(Some(1), isa), &p, &operands, cursor) {
+                assert!(grad.iter().all(|&value| value == 0.0), "{}: {grad:?}", isa.name());
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::cpu::Cx;
 use crate::cpu::lanes::{get, put};
 use crate::cpu::pool::{Part, Split};
 use crate::cpu::product::{Into, pack, pack_transposed, packed_len, product};
-use crate::cpu::simd::math::{dot, exp};
+use crate::cpu::simd::math::{dot_in_order, exp};
 use crate::cpu::simd::{Kernel, Simd};
 use crate::op::Attention;
 
@@ -118,7 +118,9 @@ impl Kernel for Queries<'_, '_> {
             let o = self.o[row.clone()].chunks_exact(shape.width);
             let dy = self.given.dy[row].chunks_exact(shape.width);
             for (delta, (o, dy)) in self.delta.row(token).iter_mut().zip(o.zip(dy)) {
-                *delta = dot(s, o, dy);
+                // In the order in which `product` sums `dy v`: the two cancel exactly where one key
+                // has all the weight, and with one token that is everywhere.
+                *delta = dot_in_order(s, o, dy);
             }
         }
         for kv_head in 0..shape.attention.kv_heads {

@@ -55,6 +55,17 @@ pub fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
     s.sum(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])))
 }
 
+/// Σ aᵢ bᵢ over slices of equal length, i in order: the bits of the same sum in a [`super::tile`].
+#[inline(always)]
+pub fn dot_in_order<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let mut sum = s.zero();
+    for (&a, &b) in a.iter().zip(b) {
+        sum = s.fma(s.splat(a), s.splat(b), sum);
+    }
+    s.max_lane(sum)
+}
+
 /// y += a x over slices of equal length.
 #[inline(always)]
 pub fn axpy<S: Simd>(s: S, a: f32, x: &[f32], y: &mut [f32]) {
