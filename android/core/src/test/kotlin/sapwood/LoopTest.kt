@@ -1,6 +1,7 @@
 package sapwood
 
 import java.io.File
+import java.time.Instant
 import kotlin.math.abs
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
@@ -75,6 +76,41 @@ class LoopTest {
         val replies = List(5) { learner.ask("Triage: it crashes") }
         assertEquals(5, replies.map { it.id }.toSet().size)
         assertEquals(4u, training.await().step)
+    }
+
+    @Test fun `an app may ask less of the device`() = runBlocking {
+        val learner = given.learner { idle = IdlePolicy(needCharging = false) }
+        learner.deviceChanged(DeviceState(charging = false, idle = false, thermal = Thermal.NOMINAL))
+        val holds = (learner.train(1.seconds).outcome as Outcome.Waiting).holds
+        assertTrue(Hold.IN_USE in holds && Hold.NOT_CHARGING !in holds, "$holds")
+    }
+
+    @Test fun `what is forgotten is gone, with the run that learned from it`() = runBlocking {
+        val learner = given.taught { training!!.steps = 100_000u }
+        assertTrue(learner.train(2.seconds).outcome is Outcome.Paused)
+        val kept = learner.samples()
+        val receipt = learner.io { forget(Scope.Reply(kept[0].replyId)) }
+        assertEquals(listOf(kept[0].replyId), receipt.replies)
+        assertTrue(receipt.runDropped)
+        assertNull(receipt.inForce)
+        assertEquals(kept.drop(1), learner.samples())
+        assertFailsWith<LearnerException.NotFound> { learner.signal(kept[0].replyId, Signal.Accepted) }
+        assertEquals(listOf(kept[1].replyId), learner.forget(Scope.Conversation(kept[1].conversation)).replies)
+        assertEquals(emptyList(), learner.forget(Scope.Surface("elsewhere")).replies)
+        assertEquals(emptyList(), learner.forget(Scope.Time(Instant.EPOCH, kept[2].time)).replies)
+        assertEquals(kept.drop(2).map { it.replyId }, learner.forget(Scope.Everything).replies)
+        assertEquals(emptyList(), given.learner().samples())
+        assertEquals(0u, learner.train(1.seconds).step)
+    }
+
+    @Test fun `forgetting ends a slice that is running`() = runBlocking {
+        val learner = given.taught { training!!.steps = 100_000u }
+        val training = async(Dispatchers.Default) { learner.train(10.minutes) }
+        delay(2000)
+        val took = measureTime { assertTrue(learner.io { forget(Scope.Everything) }.runDropped) }
+        println("MEASURED: forgetting took $took while a slice was running")
+        assertTrue(took < 5.seconds)
+        assertTrue(training.await().outcome is Outcome.Paused)
     }
 
     @Test fun `an adapter from elsewhere is staged, used and taken back`() = runBlocking {
