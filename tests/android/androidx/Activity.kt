@@ -1,0 +1,4 @@
+package androidx.activity
+
+/** Stand-in. */
+open class ComponentActivity : android.app.Activity()

@@ -1,0 +1,4 @@
+package androidx.work;
+
+/** Stand-in. */
+public final class WorkerParameters {}
