@@ -146,6 +146,27 @@
 // The last slices were killed: it waits longer each time.
 #define SAPWOOD_HOLD_AFTER_KILLS (1 << 10)
 
+// The app: standing instructions.
+#define SAPWOOD_ROLE_SYSTEM 0
+
+// The person.
+#define SAPWOOD_ROLE_USER 1
+
+// The model.
+#define SAPWOOD_ROLE_ASSISTANT 2
+
+// The model ended it.
+#define SAPWOOD_STOP_END 0
+
+// It reached max_tokens.
+#define SAPWOOD_STOP_LENGTH 1
+
+// It was cancelled.
+#define SAPWOOD_STOP_CANCELLED 2
+
+// It met a stop text of the app.
+#define SAPWOOD_STOP_TEXT 3
+
 // Kept and checked, not in use.
 #define SAPWOOD_ADAPTER_STAGED 0
 
@@ -184,27 +205,6 @@
 
 // Everything.
 #define SAPWOOD_SCOPE_EVERYTHING 4
-
-// The app: standing instructions.
-#define SAPWOOD_ROLE_SYSTEM 0
-
-// The person.
-#define SAPWOOD_ROLE_USER 1
-
-// The model.
-#define SAPWOOD_ROLE_ASSISTANT 2
-
-// The model ended it.
-#define SAPWOOD_STOP_END 0
-
-// It reached max_tokens.
-#define SAPWOOD_STOP_LENGTH 1
-
-// It was cancelled.
-#define SAPWOOD_STOP_CANCELLED 2
-
-// It met a stop text of the app.
-#define SAPWOOD_STOP_TEXT 3
 
 // A conversation. One reply at a time.
 typedef struct sapwood_chat sapwood_chat;
@@ -336,6 +336,63 @@ typedef struct {
   char summary[256];
 } sapwood_slice_report;
 
+// One turn of a conversation.
+typedef struct {
+  // sizeof(sapwood_message)
+  uint32_t size;
+  // One of SAPWOOD_ROLE_.
+  uint32_t role;
+  // What is said.
+  const char *content;
+} sapwood_message;
+
+// How one reply is made. Begin with `sapwood_sampling_init`.
+typedef struct {
+  // sizeof(sapwood_sampling)
+  uint32_t size;
+  // 0 is greedy: always the likeliest token.
+  float temperature;
+  // Keep the k likeliest tokens; 0 keeps all.
+  uint32_t top_k;
+  // Keep the shortest list that holds this much probability; 1 keeps all.
+  float top_p;
+  // Keep tokens with at least this share of the likeliest one's probability; 0 keeps all.
+  float min_p;
+  // Makes recent tokens less likely; 1 does nothing.
+  float repetition_penalty;
+  // The same seed draws the same reply.
+  uint64_t seed;
+  // Most tokens of the reply.
+  uint32_t max_tokens;
+  // 0: the reply is nobody's business. It is not kept and can't be signalled.
+  uint32_t record;
+} sapwood_sampling;
+
+// Takes text as it comes: whole characters, NUL-terminated, gone when it returns. Any value but 0
+// cancels the reply. Called on the thread of `sapwood_respond`, with no lock held, so it may call
+// the library; it must not jump or throw out.
+typedef int32_t (*sapwood_on_text)(const char *text, void *user);
+
+// A finished reply. Set `size` before the call; give `text` back with `sapwood_string_free`.
+typedef struct {
+  // sizeof(sapwood_reply)
+  uint32_t size;
+  // Why it ended: one of SAPWOOD_STOP_.
+  uint32_t stop;
+  // The whole text.
+  char *text;
+  // Tokens of the prompt, with the examples shown.
+  uint32_t prompt_tokens;
+  // Tokens of the reply.
+  uint32_t tokens;
+  // Past exchanges that were shown to the model.
+  uint32_t retrieved;
+  // Names the reply in `sapwood_signal`.
+  char id[33];
+  // The adapter that made it; empty: the base model.
+  char adapter[65];
+} sapwood_reply;
+
 // One adapter.
 typedef struct {
   // The size of this struct in the library.
@@ -400,63 +457,6 @@ typedef struct {
   char in_force[65];
 } sapwood_deletion_receipt;
 
-// One turn of a conversation.
-typedef struct {
-  // sizeof(sapwood_message)
-  uint32_t size;
-  // One of SAPWOOD_ROLE_.
-  uint32_t role;
-  // What is said.
-  const char *content;
-} sapwood_message;
-
-// How one reply is made. Begin with `sapwood_sampling_init`.
-typedef struct {
-  // sizeof(sapwood_sampling)
-  uint32_t size;
-  // 0 is greedy: always the likeliest token.
-  float temperature;
-  // Keep the k likeliest tokens; 0 keeps all.
-  uint32_t top_k;
-  // Keep the shortest list that holds this much probability; 1 keeps all.
-  float top_p;
-  // Keep tokens with at least this share of the likeliest one's probability; 0 keeps all.
-  float min_p;
-  // Makes recent tokens less likely; 1 does nothing.
-  float repetition_penalty;
-  // The same seed draws the same reply.
-  uint64_t seed;
-  // Most tokens of the reply.
-  uint32_t max_tokens;
-  // 0: the reply is nobody's business. It is not kept and can't be signalled.
-  uint32_t record;
-} sapwood_sampling;
-
-// Takes text as it comes: whole characters, NUL-terminated, gone when it returns. Any value but 0
-// cancels the reply. Called on the thread of `sapwood_respond`, with no lock held, so it may call
-// the library; it must not jump or throw out.
-typedef int32_t (*sapwood_on_text)(const char *text, void *user);
-
-// A finished reply. Set `size` before the call; give `text` back with `sapwood_string_free`.
-typedef struct {
-  // sizeof(sapwood_reply)
-  uint32_t size;
-  // Why it ended: one of SAPWOOD_STOP_.
-  uint32_t stop;
-  // The whole text.
-  char *text;
-  // Tokens of the prompt, with the examples shown.
-  uint32_t prompt_tokens;
-  // Tokens of the reply.
-  uint32_t tokens;
-  // Past exchanges that were shown to the model.
-  uint32_t retrieved;
-  // Names the reply in `sapwood_signal`.
-  char id[33];
-  // The adapter that made it; empty: the base model.
-  char adapter[65];
-} sapwood_reply;
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -498,6 +498,16 @@ int32_t sapwood_consent(const sapwood_learner *learner, uint32_t *consent);
 // plugged in, idle and cool.
 int32_t sapwood_device_changed(const sapwood_learner *learner, const sapwood_device_state *state);
 
+// Switches the showing of past exchanges on (not 0) or off for all later replies.
+int32_t sapwood_set_retrieval(const sapwood_learner *learner, uint32_t enabled);
+
+// Says that the last process ended for a reason that was not the adapter's fault: its interrupted
+// trial is then not counted.
+int32_t sapwood_exit_was_benign(const sapwood_learner *learner);
+
+// Makes everything durable.
+int32_t sapwood_flush(const sapwood_learner *learner);
+
 // A request that nobody has made yet. Give it back with `sapwood_stop_free`.
 sapwood_stop *sapwood_stop_new(void);
 
@@ -515,47 +525,6 @@ int32_t sapwood_train_slice(const sapwood_learner *learner,
                             uint64_t budget_ms,
                             const sapwood_stop *stop,
                             sapwood_slice_report *report);
-
-// Hands all adapters known to `on_adapter`, oldest first, with those that are gone.
-int32_t sapwood_adapters(const sapwood_learner *learner, sapwood_on_adapter on_adapter, void *user);
-
-// Keeps an adapter file (GGUF, made for this model elsewhere) without using it. `adapter` has room
-// for 65 characters and gets its digest.
-int32_t sapwood_stage(const sapwood_learner *learner,
-                      const uint8_t *file,
-                      size_t length,
-                      char *adapter);
-
-// Puts a staged adapter in force on probation.
-int32_t sapwood_activate(const sapwood_learner *learner, const char *adapter);
-
-// Takes the adapter in force back for good. `adapter` has room for 65 characters and gets its
-// digest; it may be NULL. The one before, or the base model, is in force from the next reply on.
-int32_t sapwood_rollback(const sapwood_learner *learner, char *adapter);
-
-// Hands all replies that are kept to `on_sample`, oldest first.
-int32_t sapwood_samples(const sapwood_learner *learner, sapwood_on_sample on_sample, void *user);
-
-// Forgets for good: replies, what the user did with them, every adapter that learned from one and
-// all that were trained on top of it, the training run that sees them. `scope` is one of
-// SAPWOOD_SCOPE_, which says whether `name` and the times (milliseconds since 1970) matter. It ends
-// a slice that is running. `receipt` may be NULL.
-int32_t sapwood_forget(const sapwood_learner *learner,
-                       uint32_t scope,
-                       const char *name,
-                       uint64_t from_ms,
-                       uint64_t until_ms,
-                       sapwood_deletion_receipt *receipt);
-
-// Switches the showing of past exchanges on (not 0) or off for all later replies.
-int32_t sapwood_set_retrieval(const sapwood_learner *learner, uint32_t enabled);
-
-// Says that the last process ended for a reason that was not the adapter's fault: its interrupted
-// trial is then not counted.
-int32_t sapwood_exit_was_benign(const sapwood_learner *learner);
-
-// Makes everything durable.
-int32_t sapwood_flush(const sapwood_learner *learner);
 
 // Begins a conversation on a surface of the app ("mail.reply"), with standing instructions
 // (may be NULL) and the `count` turns so far (NULL for none). End it with `sapwood_chat_close`.
@@ -593,6 +562,37 @@ int32_t sapwood_regenerate(const sapwood_chat *chat,
                            sapwood_on_text on_text,
                            void *user,
                            sapwood_reply *reply);
+
+// Hands all adapters known to `on_adapter`, oldest first, with those that are gone.
+int32_t sapwood_adapters(const sapwood_learner *learner, sapwood_on_adapter on_adapter, void *user);
+
+// Keeps an adapter file (GGUF, made for this model elsewhere) without using it. `adapter` has room
+// for 65 characters and gets its digest.
+int32_t sapwood_stage(const sapwood_learner *learner,
+                      const uint8_t *file,
+                      size_t length,
+                      char *adapter);
+
+// Puts a staged adapter in force on probation.
+int32_t sapwood_activate(const sapwood_learner *learner, const char *adapter);
+
+// Takes the adapter in force back for good. `adapter` has room for 65 characters and gets its
+// digest; it may be NULL. The one before, or the base model, is in force from the next reply on.
+int32_t sapwood_rollback(const sapwood_learner *learner, char *adapter);
+
+// Hands all replies that are kept to `on_sample`, oldest first.
+int32_t sapwood_samples(const sapwood_learner *learner, sapwood_on_sample on_sample, void *user);
+
+// Forgets for good: replies, what the user did with them, every adapter that learned from one and
+// all that were trained on top of it, the training run that sees them. `scope` is one of
+// SAPWOOD_SCOPE_, which says whether `name` and the times (milliseconds since 1970) matter. It ends
+// a slice that is running. `receipt` may be NULL.
+int32_t sapwood_forget(const sapwood_learner *learner,
+                       uint32_t scope,
+                       const char *name,
+                       uint64_t from_ms,
+                       uint64_t until_ms,
+                       sapwood_deletion_receipt *receipt);
 
 // Gives back a text that the library returned. NULL is no text.
 void sapwood_string_free(char *text);

@@ -20,6 +20,14 @@ enum Side {
     Production,
 }
 
+/// What each arm comes to.
+struct Arms<T> {
+    production: T,
+    candidate: T,
+    /// Production with retrieval.
+    retrieval: T,
+}
+
 /// Both arms are measured as they are in use: with retrieval if it is switched on, at
 /// temperature 0.
 pub(super) struct Evaluation<'a> {
@@ -90,19 +98,15 @@ impl Evaluation<'_> {
         new: bool,
         work: &mut Work<'_, '_>,
     ) -> Result<Paired, LearnerError> {
-        let mut nll = |side, retrieval| self.nll(side, retrieval, example, work);
-        let production_nll = nll(Side::Production, self.retrieval)?;
+        let nll = self.arms(|side, retrieval| self.nll(side, retrieval, example, work))?;
         Ok(Paired {
             session: example.session,
             category: example.category.clone(),
             authored: example.authored(),
             new,
-            candidate_nll: nll(Side::Candidate, self.retrieval)?,
-            production_nll,
-            retrieval_nll: Some(match self.retrieval {
-                true => production_nll,
-                false => nll(Side::Production, true)?,
-            }),
+            candidate_nll: nll.candidate,
+            production_nll: nll.production,
+            retrieval_nll: Some(nll.retrieval),
         })
     }
 
@@ -112,19 +116,26 @@ impl Evaluation<'_> {
         new: bool,
         work: &mut Work<'_, '_>,
     ) -> Result<Checked, LearnerError> {
-        let mut passes = |side, retrieval| self.passes(side, retrieval, example, work);
-        let production = passes(Side::Production, self.retrieval)?;
+        let passes = self.arms(|side, retrieval| self.passes(side, retrieval, example, work))?;
         Ok(Checked {
             category: example.category.clone(),
             new,
             must_pass: false,
-            candidate: passes(Side::Candidate, self.retrieval)?,
-            production,
-            retrieval: Some(match self.retrieval {
-                true => production,
-                false => passes(Side::Production, true)?,
-            }),
+            candidate: passes.candidate,
+            production: passes.production,
+            retrieval: Some(passes.retrieval),
         })
+    }
+
+    /// Asks every arm; production with retrieval only where production goes without.
+    fn arms<T: Copy>(
+        &self,
+        mut ask: impl FnMut(Side, bool) -> Result<T, LearnerError>,
+    ) -> Result<Arms<T>, LearnerError> {
+        let production = ask(Side::Production, self.retrieval)?;
+        let candidate = ask(Side::Candidate, self.retrieval)?;
+        let retrieval = if self.retrieval { production } else { ask(Side::Production, true)? };
+        Ok(Arms { production, candidate, retrieval })
     }
 
     fn adapter(&self, side: Side) -> Option<&Adapter> {

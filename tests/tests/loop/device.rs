@@ -14,14 +14,10 @@ use sapwood_models::Stop;
 use super::training::{LONG, resume, slice, taught, training_config};
 use super::{greedy, open};
 
-const FREE: DeviceState = DeviceState {
-    charging: true,
-    idle: true,
-    low_power_mode: false,
-    thermal: Thermal::Nominal,
-    battery_percent: None,
-    free_memory_bytes: None,
-};
+/// A device at rest, which may train.
+fn free() -> DeviceState {
+    DeviceState::default()
+}
 
 /// What forbade a slice that never began.
 fn forbidden(report: &SliceReport) -> Vec<Obstacle> {
@@ -50,18 +46,18 @@ fn during_a_slice(learner: &Learner, change: impl FnOnce()) -> (SliceReport, Dur
 fn a_run_under_way_waits_for_the_device_too() {
     let (_, learner) = resume(&taught(), 100_000);
     assert_eq!(slice(&learner, Some(1)).outcome, Outcome::Paused);
-    let hot = DeviceState { idle: false, thermal: Thermal::Critical, ..FREE };
+    let hot = DeviceState { idle: false, thermal: Thermal::Critical, ..free() };
     learner.device_changed(hot);
     let obstacles = [Obstacle::InUse, Obstacle::TooHot { thermal: Thermal::Critical }];
     assert_eq!(forbidden(&slice(&learner, Some(1))), obstacles);
-    let scarce = DeviceState { free_memory_bytes: Some(1 << 20), ..FREE };
+    let scarce = DeviceState { free_memory_bytes: Some(1 << 20), ..free() };
     learner.device_changed(scarce);
     let lacking = forbidden(&slice(&learner, Some(1)));
     let [Obstacle::TooLittleMemory { needed_bytes, free_bytes }] = lacking[..] else {
         panic!("{lacking:?}");
     };
     assert!(free_bytes == 1 << 19 && needed_bytes > free_bytes, "{lacking:?}");
-    learner.device_changed(DeviceState { free_memory_bytes: Some(8 << 30), ..FREE });
+    learner.device_changed(DeviceState { free_memory_bytes: Some(8 << 30), ..free() });
     assert_eq!(slice(&learner, Some(1)).step, 2);
 }
 
@@ -69,9 +65,9 @@ fn a_run_under_way_waits_for_the_device_too() {
 fn a_slice_ends_when_the_device_is_no_longer_free() {
     let (_, learner) = resume(&taught(), 100_000);
     slice(&learner, Some(1));
-    let pulled = DeviceState { charging: false, ..FREE };
-    let call = DeviceState { idle: false, ..FREE };
-    let hot = DeviceState { thermal: Thermal::Serious, ..FREE };
+    let pulled = DeviceState { charging: false, ..free() };
+    let call = DeviceState { idle: false, ..free() };
+    let hot = DeviceState { thermal: Thermal::Serious, ..free() };
     let cases = [
         (pulled, Obstacle::NotCharging),
         (call, Obstacle::InUse),
@@ -83,7 +79,7 @@ fn a_slice_ends_when_the_device_is_no_longer_free() {
         println!("MEASURED: a slice ends {wait:?} after: {obstacle}");
         assert!(wait < Duration::from_secs(3), "{wait:?}");
         assert_eq!(forbidden(&slice(&learner, Some(1))), [obstacle]);
-        learner.device_changed(FREE);
+        learner.device_changed(free());
     }
 }
 

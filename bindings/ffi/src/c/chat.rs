@@ -3,8 +3,9 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-use super::learner::{sapwood_learner, sapwood_stop};
+use super::learner::sapwood_learner;
 use super::memory::{Sized32, fill, give_text, given, optional_text, read, text, write};
+use super::slice::sapwood_stop;
 use super::status::status;
 use crate::chat::{Chat, Event, Generation, Message, Reply, Role, Sampling, StopReason};
 use crate::error::LearnerError;

@@ -20,7 +20,13 @@ mod config;
 
 mod learner;
 
+mod slice;
+
 mod chat;
+
+mod adapter;
+
+mod kept;
 
 mod memory;
 
