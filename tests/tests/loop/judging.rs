@@ -1,7 +1,8 @@
 //! Judging in lent time, and runs on a full disk: whatever cuts them, the verdict and the adapter
 //! are those of a run that was left alone.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use sapwood::disk::sim::{Fault, FaultKind, Image, SimDisk};
 use sapwood::journal::JournalError;
@@ -14,7 +15,7 @@ use sapwood::{Budget, Config, Consent, Learner, LearnerError, Outcome, SliceRepo
 use sapwood_models::Stop;
 
 use super::training::{LONG, training_config};
-use super::{greedy, open};
+use super::{Random, greedy, open};
 
 const STEPS: u32 = 12;
 
@@ -117,6 +118,45 @@ fn judging_in_the_smallest_slices_and_many_processes_comes_to_the_same_verdict()
     assert_eq!(verdict(&report), verdict(&whole));
     assert!(judging > 10, "judging was never cut");
     println!("MEASURED: the same verdict after {slices} slices, {judging} of them judging");
+}
+
+/// A stop that comes at the n-th look, and remembers the longest time between two.
+fn stop_at(looks: usize, longest: &Arc<Mutex<Duration>>) -> Stop {
+    let (longest, seen) = (longest.clone(), Mutex::new((0, Instant::now())));
+    Stop::governed(move || {
+        let (count, last) = &mut *seen.lock().unwrap();
+        if *count > 0 {
+            let longest = &mut *longest.lock().unwrap();
+            *longest = last.elapsed().max(*longest);
+        }
+        (*count, *last) = (*count + 1, Instant::now());
+        *count > looks
+    })
+}
+
+#[test]
+fn a_stop_at_any_look_while_judging_is_obeyed_and_costs_no_bit() {
+    let image = taught();
+    let (whole, wanted) = straight(&image);
+    let (_, learner) = resume(&image);
+    let trained = Budget { time: LONG, steps: Some(STEPS - 1) };
+    assert_eq!(learner.train_slice(trained, &Stop::new()).unwrap().step, STEPS - 1);
+    let (mut random, mut cuts) = (Random(5), 0);
+    let longest = Arc::default();
+    let report = loop {
+        let stop = stop_at(random.below(100), &longest);
+        let report = learner.train_slice(Budget::time(LONG), &stop).unwrap();
+        if report.outcome != Outcome::Paused {
+            break report;
+        }
+        cuts += u32::from(report.step == STEPS);
+        assert!(cuts < 400, "judging starts over");
+    };
+    assert_eq!((report.state, verdict(&report)), (whole.state, verdict(&whole)));
+    assert_eq!(end(&learner), wanted);
+    assert!(cuts > 5, "judging was hardly ever cut");
+    let longest = longest.lock().unwrap();
+    println!("MEASURED: judging cut {cuts} times, {longest:?} between two looks at most");
 }
 
 fn is_full(error: &LearnerError) -> bool {
