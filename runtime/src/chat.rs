@@ -69,6 +69,8 @@ pub struct Chat {
     surface: String,
     instructions: Option<String>,
     session: u128,
+    /// What had been forgotten when it began.
+    silenced: usize,
     state: Arc<Mutex<Option<ChatState>>>,
 }
 
@@ -87,8 +89,10 @@ impl Chat {
         turns: Vec<Message>,
     ) -> Result<Chat, LearnerError> {
         let state = ChatState { turns, cache: None, last_reply: None };
+        let silenced = shared.kept().silenced.len();
         Ok(Chat {
             session: shared.new_id()?,
+            silenced,
             shared,
             surface: surface.to_owned(),
             instructions: instructions.map(str::to_owned),
@@ -193,6 +197,7 @@ pub struct Generation {
     surface: String,
     instructions: Option<String>,
     session: u128,
+    silenced: usize,
     options: Options,
     ready: Ready,
     id: u128,
@@ -224,6 +229,7 @@ impl Generation {
             surface: chat.surface.clone(),
             instructions: chat.instructions.clone(),
             session: chat.session,
+            silenced: chat.silenced,
             options,
             ready,
             id,
@@ -395,7 +401,11 @@ impl Generation {
             stop,
             mean_nll: (drawn > 0).then(|| (self.nll_sum / drawn as f64) as f32),
         };
-        let went = Went { looping: ends_in_loop(&self.tokens), fastest: self.fastest };
+        let went = Went {
+            looping: ends_in_loop(&self.tokens),
+            fastest: self.fastest,
+            silenced: self.silenced,
+        };
         self.shared.replied(interaction, &self.ready.pinned, went)?;
         if let Some(replaced) = self.replaces.take() {
             self.shared.signal(replaced, Signal::Regenerated { new_reply: self.id })?;

@@ -11,6 +11,7 @@ use crate::learn::gate::Thresholds;
 use crate::learn::train::TrainConfig;
 use crate::learn::{split, trigger, watch};
 use crate::policy::Policy;
+use crate::vault::{HostKey, KeyProvider};
 
 /// Tells the time in milliseconds since 1970. The library has no clock of its own.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -114,8 +115,8 @@ pub struct Config {
     /// Folder of the journal, the adapters and the checkpoints; made if it is absent. Keep it out
     /// of backups: a restored backup brings back what was forgotten.
     pub dir: PathBuf,
-    /// Seals everything in the folder. Keep it in the platform's key store.
-    pub key: [u8; 32],
+    /// Holds the keys that seal everything in the folder.
+    pub keys: Arc<dyn KeyProvider>,
     /// Most tokens of prompt and reply together.
     pub context_tokens: usize,
     /// Retrieval of past exchanges.
@@ -134,11 +135,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Defaults for a store in `dir`, sealed with `key`, with the system's clock.
+    /// Defaults for a store in `dir`, sealed with one key of the host ([`HostKey`]: 32 secret random
+    /// bytes, from the platform's key store), with the system's clock.
     pub fn new(dir: impl Into<PathBuf>, key: [u8; 32]) -> Config {
         Config {
             dir: dir.into(),
-            key,
+            keys: Arc::new(HostKey::new(key)),
             context_tokens: 2048,
             retrieval: Retrieval::default(),
             retention: Retention::default(),

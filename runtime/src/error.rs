@@ -10,6 +10,7 @@ use crate::journal::JournalError;
 use crate::sample::SampleError;
 use crate::seal::SealError;
 use crate::store::StoreError;
+use crate::vault::VaultError;
 
 /// Why a call to the learner failed. Never holds user text: it may be logged.
 #[derive(Debug, Error)]
@@ -46,6 +47,9 @@ pub enum LearnerError {
     /// A record was not stored, or the journal can't be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The keys of the store can't be had.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The system gives no randomness.
     #[error(transparent)]
     Seal(#[from] SealError),

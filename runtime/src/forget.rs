@@ -5,27 +5,33 @@
 //! learned from one of them are revoked with their descendants, the run under way is dropped. So a
 //! crash at any instant leaves, of each thousand replies, all or none; asking again ends what was begun.
 //!
-//! What is not done here: sealed bytes of forgotten records stay in their journal segments, which
-//! only the key can open, until the segments go. And what was dropped for its age can't be told
-//! apart any more: adapters that learned from it go with [`Scope::Everything`] alone.
+//! A conversation quotes its earlier turns in each later one, so later turns go with what they
+//! quote, and conversations that are under way are not recorded any more.
+//!
+//! Then the bytes go, too: see [`crate::shred`].
+//!
+//! What was dropped for its age can't be told apart any more: adapters that learned from it go with
+//! [`Scope::Everything`] alone.
 
 use std::collections::{BTreeSet, HashSet};
 
 use sapwood_models::{AdapterFile, Model};
 
 use crate::error::LearnerError;
-use crate::journal::{Record, Tombstone};
+use crate::journal::{Interaction, Record, Tombstone};
 use crate::learn::example::Turn;
 use crate::learner::Learner;
 use crate::ledger::Ledger;
 use crate::shared::Kept;
-use crate::slice::checkpoint_lineage;
+use crate::shred::Erasure;
+use crate::signal::Signal;
+use crate::slice::{Progress, checkpoint_lineage};
 use crate::store::{Digest, Store};
 
 /// What is to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// One reply with its request and signals.
+    /// One reply with its request and signals, and the later replies that quote it.
     Reply(u128),
     /// A conversation, as [`Turn::session`] names it.
     Conversation(u128),
@@ -52,6 +58,57 @@ impl Scope {
             Scope::Everything => true,
         }
     }
+
+    /// Whether a reply that ends now belongs to it.
+    pub(crate) fn covers(&self, interaction: &Interaction) -> bool {
+        match self {
+            Scope::Reply(id) => interaction.reply_id == *id,
+            Scope::Conversation(id) => interaction.session == *id,
+            Scope::Surface(surface) => interaction.surface == *surface,
+            Scope::Time { from_ms, until_ms } => {
+                (*from_ms..*until_ms).contains(&interaction.time_ms)
+            }
+            Scope::Everything => true,
+        }
+    }
+
+    /// The turns that it holds, those that one of them took the place of, which have the same
+    /// request, and the later ones that quote one of them: in its conversation, or in another that
+    /// the app began with its turns.
+    fn turns<'a>(&self, all: &'a [Turn]) -> Vec<&'a Turn> {
+        let mut gone: HashSet<u128> = HashSet::new();
+        let (mut sessions, mut said) = (HashSet::new(), HashSet::new());
+        // Who was replaced stands before who took the place.
+        for turn in all.iter().rev() {
+            let replaced = |signal: &Signal| match signal {
+                Signal::Regenerated { new_reply } => gone.contains(new_reply),
+                _ => false,
+            };
+            if self.holds(turn) || turn.signals.iter().any(replaced) {
+                gone.insert(turn.reply_id);
+            }
+        }
+        let quotes = |turn: &Turn, said: &HashSet<(&str, &str)>| {
+            let mut pairs = turn.prompt.windows(2);
+            pairs.any(|pair| said.contains(&(&*pair[0].content, &*pair[1].content)))
+        };
+        let mut turns = Vec::new();
+        for turn in all {
+            if gone.contains(&turn.reply_id)
+                || sessions.contains(&turn.session)
+                || quotes(turn, &said)
+            {
+                sessions.insert(turn.session);
+                said.insert((turn.request(), turn.reply.as_str()));
+                said.extend(turn.signals.iter().filter_map(|signal| match signal {
+                    Signal::Edited { text } => Some((turn.request(), text.as_str())),
+                    _ => None,
+                }));
+                turns.push(turn);
+            }
+        }
+        turns
+    }
 }
 
 /// What was forgotten.
@@ -67,6 +124,8 @@ pub struct DeletionReceipt {
     pub in_force: Option<Digest>,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
+    /// How far their bytes are gone.
+    pub erasure: Erasure,
 }
 
 /// Ids in one tombstone: a record has a limit.
@@ -75,8 +134,12 @@ const IDS: usize = 1000;
 impl Learner {
     /// Forgets, for good: the replies, what users did with them, every adapter that learned from
     /// one and all that were trained on top of it, the training run that sees them. The best clean
-    /// adapter, or the base model, is in force when this returns. A slice that is running ends
-    /// first.
+    /// adapter, or the base model, is in force when this returns, and as a rule the bytes are gone
+    /// ([`DeletionReceipt::erasure`]): everything that stays is sealed anew, which takes a moment.
+    /// A slice that is running ends first.
+    ///
+    /// Conversations under way may quote what is gone. They go on, and are not recorded any more:
+    /// begin new ones.
     ///
     /// # Errors
     /// A full or failing disk. Either nothing was forgotten, or the rest follows when the learner
@@ -85,16 +148,21 @@ impl Learner {
         let shared = &self.shared;
         // The slice ends at its next program and can't save what is to be forgotten behind our back.
         let _ending = shared.forgetting.enter();
-        let _turn = shared.training.lock().expect("nothing panics under this lock");
+        let mut progress = shared.training.lock().expect("nothing panics under this lock");
+        *progress = Progress::default();
         let time_ms = shared.now_ms();
         let mut kept = shared.kept();
-        let turns = kept.ledger.turns().iter().filter(|turn| scope.holds(turn));
-        let replies: Vec<u128> = turns.map(|turn| turn.reply_id).collect();
+        let turns = scope.turns(kept.ledger.turns());
+        let replies: Vec<u128> = turns.iter().map(|turn| turn.reply_id).collect();
+        let sessions: HashSet<u128> = turns.iter().map(|turn| turn.session).collect();
         let mut gone = replies.clone();
         if *scope == Scope::Everything {
             // Adapters may know replies that were dropped for their age.
             gone.extend(learned(&shared.model, &kept.store, &kept.ledger));
         }
+        kept.silenced.push(scope.clone());
+        kept.silenced.extend(sessions.into_iter().map(Scope::Conversation));
+        kept.to_shred |= !gone.is_empty();
         for ids in gone.chunks(IDS) {
             let tombstone = Tombstone { reply_ids: ids.to_vec(), time_ms };
             shared.record(&mut kept, Record::Tombstone(tombstone))?;
@@ -103,9 +171,10 @@ impl Learner {
         let Kept { store, ledger, .. } = &mut *kept;
         let (adapters, run_dropped) = finish(&shared.model, store, ledger)?;
         shared.put_in_force(&mut kept)?;
+        let erasure = shared.shred(&mut kept);
         drop(kept);
         let in_force = shared.in_force().digest;
-        Ok(DeletionReceipt { replies, adapters, run_dropped, in_force, time_ms })
+        Ok(DeletionReceipt { replies, adapters, run_dropped, in_force, time_ms, erasure })
     }
 }
 

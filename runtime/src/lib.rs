@@ -19,6 +19,7 @@
 mod chat;
 mod config;
 mod consent;
+mod crc;
 mod device_state;
 pub mod disk;
 mod error;
@@ -34,10 +35,12 @@ pub mod rng;
 pub mod sample;
 pub mod seal;
 mod shared;
+mod shred;
 pub mod signal;
 mod slice;
 pub mod store;
 mod swap;
+pub mod vault;
 pub mod verify;
 
 pub use chat::{Chat, Event, Generation, Options, Reply};
@@ -48,4 +51,5 @@ pub use error::LearnerError;
 pub use forget::{DeletionReceipt, Scope};
 pub use learner::Learner;
 pub use prompt::{Prompt, Shot};
+pub use shred::Erasure;
 pub use slice::{Budget, Outcome, SliceReport};

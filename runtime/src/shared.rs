@@ -12,7 +12,7 @@ use crate::consent::Consent;
 use crate::device_state::DeviceState;
 use crate::disk::Disk;
 use crate::error::LearnerError;
-use crate::forget;
+use crate::forget::{self, Scope};
 use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record};
 use crate::learn::example::{Example, Reliabilities, Rules, calibrate, examples, judged};
 use crate::learn::watch::{Action, Event, Watch};
@@ -20,11 +20,13 @@ use crate::ledger::Ledger;
 use crate::memory::{Entry, Memory, Query};
 use crate::prompt::Shot;
 use crate::rng::Rng;
-use crate::seal::{Seal, random};
+use crate::seal::random;
+use crate::shred;
 use crate::signal::Signal;
 use crate::slice::{Foreground, Progress};
 use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, Trial};
 use crate::swap::InForce;
+use crate::vault::Vault;
 
 /// The adapter that replies are made with.
 pub(crate) struct AdapterSet {
@@ -54,8 +56,13 @@ pub(crate) struct Shared {
 
 /// What is on disk, and views of it in memory.
 pub(crate) struct Kept {
+    pub vault: Vault,
     pub journal: Journal,
     pub store: Store,
+    /// Whether the epoch holds something that was forgotten.
+    pub to_shred: bool,
+    /// What was forgotten since this process began: conversations that were under way may quote it.
+    pub silenced: Vec<Scope>,
     pub ledger: Ledger,
     pub consent: Consent,
     pub retrieval_enabled: bool,
@@ -71,6 +78,8 @@ pub(crate) struct Went {
     pub looping: bool,
     /// Its shortest decoding step.
     pub fastest: Option<Duration>,
+    /// What had been forgotten when its conversation began.
+    pub silenced: usize,
 }
 
 impl Kept {
@@ -82,15 +91,17 @@ impl Kept {
 
 impl Shared {
     pub fn open(disk: Arc<dyn Disk>, model: Model, config: Config) -> Result<Shared, LearnerError> {
-        let seal = Arc::new(Seal::new(config.key));
-        let mut store = Store::open(disk.clone(), seal.clone(), model.fingerprint())?;
+        let mut vault = Vault::open(disk.clone(), config.keys.clone())?;
+        let here = vault.here().clone();
+        let mut store = Store::open(here.disk.clone(), here.seal.clone(), model.fingerprint())?;
         store.set_time((config.clock)());
         let limits = Limits {
             total_bytes: config.retention.max_bytes,
             total_age_ms: config.retention.max_age_ms,
             ..Limits::default()
         };
-        let mut journal = Journal::open(disk.clone(), seal, limits)?;
+        let mut journal = Journal::open(here.disk.clone(), here.seal.clone(), limits)?;
+        shred::settle_at_opening(&mut vault, &journal)?;
         expire(&mut journal, &store, (config.clock)());
         let scan = journal.scan()?;
         let ledger = Ledger::of(&scan);
@@ -103,8 +114,11 @@ impl Shared {
         forget::finish(&model, &mut store, &ledger)?;
         let set = load_in_force(&model, &mut store)?;
         let kept = Kept {
+            vault,
             journal,
             store,
+            to_shred: !ledger.forgotten().is_empty(),
+            silenced: Vec::new(),
             ledger,
             consent,
             retrieval_enabled: config.retrieval.enabled,
@@ -246,7 +260,9 @@ impl Shared {
     ) -> Result<(), LearnerError> {
         let mut kept = self.kept();
         let tokens = interaction.tokens;
-        if kept.consent == Consent::Granted {
+        let mut forgotten = kept.silenced[went.silenced..].iter();
+        let quotes = forgotten.any(|scope| scope.covers(&interaction));
+        if kept.consent == Consent::Granted && !quotes {
             self.record(&mut kept, Record::Interaction(interaction))?;
         }
         // A device that slows down by itself says nothing about an adapter.

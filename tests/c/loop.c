@@ -292,6 +292,7 @@ static void forgetting(sapwood_learner *learner) {
     sapwood_deletion_receipt receipt = {.size = sizeof receipt};
     OK(sapwood_forget(learner, SAPWOOD_SCOPE_REPLY, reply.id, 0, 0, &receipt));
     CHECK(receipt.replies == 1 && receipt.adapters == 0 && receipt.in_force[0] == 0);
+    CHECK(receipt.erasure == SAPWOOD_ERASURE_DELETED);
     OK(sapwood_samples(learner, count_all, &after));
     CHECK(before > 1 && after == before);
     CHECK(sapwood_signal(learner, reply.id, SAPWOOD_SIGNAL_ACCEPTED, NULL, 0) == SAPWOOD_NOT_FOUND);

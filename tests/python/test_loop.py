@@ -152,6 +152,7 @@ class Loop(unittest.TestCase):
         kept = learner.samples()
         receipt = learner.forget(sapwood.Scope.REPLY(reply_id=kept[0].reply_id))
         self.assertEqual((receipt.replies, receipt.adapters), ([kept[0].reply_id], []))
+        self.assertEqual(receipt.erasure, sapwood.Erasure.DELETED)
         with self.assertRaises(LearnerError.NotFound):
             learner.signal(kept[0].reply_id, Signal.ACCEPTED())
         receipt = learner.forget(sapwood.Scope.CONVERSATION(conversation=kept[1].conversation))

@@ -206,6 +206,17 @@
 // Everything.
 #define SAPWOOD_SCOPE_EVERYTHING 4
 
+// The bytes are still there, sealed: the key store, the disk or another process stood in the way.
+// The next training slice, opening or request to forget tries again.
+#define SAPWOOD_ERASURE_PENDING 0
+
+// The bytes were deleted. With the key of the configuration and old copies of the folder they could
+// be read.
+#define SAPWOOD_ERASURE_DELETED 1
+
+// The key of the bytes was destroyed: copies of them are noise.
+#define SAPWOOD_ERASURE_SHREDDED 2
+
 // A conversation. One reply at a time.
 typedef struct sapwood_chat sapwood_chat;
 
@@ -453,6 +464,8 @@ typedef struct {
   uint32_t adapters;
   // 1: a training run was dropped.
   uint32_t run_dropped;
+  // One of SAPWOOD_ERASURE_.
+  uint32_t erasure;
   // The adapter that new replies are made with now; empty: the base model.
   char in_force[65];
 } sapwood_deletion_receipt;

@@ -3,6 +3,7 @@
 use runtime::journal::JournalError;
 use runtime::sample::SampleError;
 use runtime::store::StoreError;
+use runtime::vault::{KeyError, VaultError};
 use sapwood_models::ModelError;
 
 use crate::c::status;
@@ -154,6 +155,23 @@ impl From<JournalError> for LearnerError {
     }
 }
 
+impl From<VaultError> for LearnerError {
+    fn from(error: VaultError) -> LearnerError {
+        let detail = error.to_string();
+        match error {
+            VaultError::Key(KeyError::Permanent) | VaultError::Unreadable => {
+                LearnerError::Key { detail }
+            }
+            VaultError::Key(KeyError::Unavailable | KeyError::Denied)
+            | VaultError::Busy
+            | VaultError::ChangedElsewhere => LearnerError::Busy { detail },
+            VaultError::Disk(_) | VaultError::Seal(_) | VaultError::NewerVersion { .. } => {
+                LearnerError::Storage { detail }
+            }
+        }
+    }
+}
+
 impl From<runtime::LearnerError> for LearnerError {
     fn from(error: runtime::LearnerError) -> LearnerError {
         use runtime::LearnerError as Error;
@@ -162,6 +180,7 @@ impl From<runtime::LearnerError> for LearnerError {
             Error::Model(error) => error.into(),
             Error::Store(error) => error.into(),
             Error::Journal(error) => error.into(),
+            Error::Vault(error) => error.into(),
             Error::Template(_) => LearnerError::Model { detail },
             Error::Adapter(_) | Error::AdapterNotFinite | Error::AdapterChangesNothing => {
                 LearnerError::Adapter { detail }

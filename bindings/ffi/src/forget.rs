@@ -69,6 +69,20 @@ pub struct DeletionReceipt {
     pub in_force: Option<String>,
     /// When.
     pub time: SystemTime,
+    /// How far their bytes are gone.
+    pub erasure: Erasure,
+}
+
+/// How far the bytes of what was forgotten are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
+pub enum Erasure {
+    /// Still there, sealed: the key store, the disk or another process stood in the way. The next
+    /// training slice, opening or request to forget tries again.
+    Pending,
+    /// Deleted. With the key of this configuration and old copies of the folder they could be read.
+    Deleted,
+    /// Their key was destroyed: copies of them are noise.
+    Shredded,
 }
 
 impl From<runtime::DeletionReceipt> for DeletionReceipt {
@@ -79,6 +93,11 @@ impl From<runtime::DeletionReceipt> for DeletionReceipt {
             run_dropped: receipt.run_dropped,
             in_force: receipt.in_force.as_ref().map(id::adapter_text),
             time: id::instant(receipt.time_ms),
+            erasure: match receipt.erasure {
+                runtime::Erasure::Pending => Erasure::Pending,
+                runtime::Erasure::Deleted => Erasure::Deleted,
+                runtime::Erasure::Shredded => Erasure::Shredded,
+            },
         }
     }
 }

@@ -16,12 +16,14 @@
 //!
 //! Names are `/`-separated, relative, made of ASCII that the runtime chose itself: no user text.
 
+mod below;
 mod real;
 pub mod sim;
 
 use std::fmt;
 use std::io;
 
+pub(crate) use below::Below;
 pub use real::RealDisk;
 
 /// Holds an advisory lock until it is dropped.
@@ -44,8 +46,10 @@ impl fmt::Debug for Lock {
 ///
 /// All methods may be called from any thread. Errors are those of the operating system.
 pub trait Disk: Send + Sync {
-    /// Makes folder `dir` if it is absent, durably.
+    /// Makes folder `dir` if it is absent, durably. The folder around it exists.
     fn make_dir(&self, dir: &str) -> io::Result<()>;
+    /// Removes folder `dir`, which is empty. `Ok` if it is absent.
+    fn remove_dir(&self, dir: &str) -> io::Result<()>;
     /// Makes a new empty file. `AlreadyExists` if there is one: nothing is ever truncated.
     fn create(&self, name: &str) -> io::Result<()>;
     /// Adds `bytes` at the end of an existing file. After an error, any prefix may be there.

@@ -80,9 +80,19 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 impl Disk for RealDisk {
     fn make_dir(&self, dir: &str) -> io::Result<()> {
         match fs::create_dir(self.path(dir)) {
-            Ok(()) => sync_folder(&self.root),
+            Ok(()) => {
+                let around = dir.rsplit_once('/').map_or("", |(around, _)| around);
+                sync_folder(&self.path(around))
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        match fs::remove_dir(self.path(dir)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
         }
     }
 

@@ -224,6 +224,10 @@ impl Disk for SimDisk {
         self.change("make_dir", dir, true, |_| Ok(()))
     }
 
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        self.change("remove_dir", dir, false, |_| Ok(()))
+    }
+
     fn create(&self, name: &str) -> io::Result<()> {
         self.change("create", name, true, |image| image.create(name))
     }

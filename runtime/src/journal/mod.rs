@@ -16,6 +16,7 @@
 //!
 //! There is no clock in here: the host says what time it is.
 
+mod copy;
 mod error;
 mod read;
 mod record;

@@ -101,10 +101,6 @@ impl Scan {
                 _ => {}
             }
         }
-        self.entries.retain(|entry| match &entry.record {
-            Record::Interaction(interaction) => !gone.contains(&interaction.reply_id),
-            Record::Feedback(feedback) => !gone.contains(&feedback.reply_id),
-            Record::Tombstone(_) | Record::Consent(_) | Record::UsedByGeneration(_) => true,
-        });
+        self.entries.retain(|entry| !entry.record.is_gone(&gone));
     }
 }

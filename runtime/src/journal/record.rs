@@ -5,6 +5,8 @@
 
 #![allow(missing_docs, reason = "rkyv derives resolver fields that cannot carry documentation")]
 
+use std::collections::HashSet;
+
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
@@ -132,6 +134,15 @@ impl Record {
             Record::Tombstone(_) => 3,
             Record::Consent(_) => 4,
             Record::UsedByGeneration(_) => 5,
+        }
+    }
+
+    /// Whether it belongs to one of these replies.
+    pub(super) fn is_gone(&self, replies: &HashSet<u128>) -> bool {
+        match self {
+            Record::Interaction(interaction) => replies.contains(&interaction.reply_id),
+            Record::Feedback(feedback) => replies.contains(&feedback.reply_id),
+            Record::Tombstone(_) | Record::Consent(_) | Record::UsedByGeneration(_) => false,
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::io;
 
 use super::{FOLDER, Journal, JournalError, Record, Tombstone, UsedByGeneration, segment};
-use crate::disk::at;
+use crate::disk::{Disk, at};
+use crate::seal::Seal;
 
 /// Small segments in a row that are worth joining.
 const MERGE_FROM: usize = 8;
@@ -170,25 +171,37 @@ impl Journal {
         // Named by the time of the first one it replaces: while both are there, it is read before
         // the later ones, and records that are met again do not count.
         let first = run.first().and_then(|(path, _)| segment::created_ms(path.rsplit('/').next()?));
-        let (name, mut encoder) = segment::begin(&self.seal, first.unwrap_or(0))?;
-        let path = format!("{FOLDER}/{name}");
-        let mut bytes = encoder.header().to_vec();
-        for item in run.iter().flat_map(|(_, contents)| &contents.items) {
-            encoder.frame(item, &mut bytes);
-        }
-        encoder.footer(&mut bytes);
-        at("create", &path, self.disk.create(&path))?;
-        let written = at("append", &path, self.disk.append(&path, &bytes))
-            .and_then(|()| at("sync", &path, self.disk.sync(&path)))
-            .and_then(|()| at("sync folder", FOLDER, self.disk.sync_dir(FOLDER)));
-        if let Err(error) = written {
-            let _ = self.disk.unlink(&path); // all it holds is still in the old segments
-            return Err(error.into());
-        }
+        let items = run.iter().flat_map(|(_, contents)| &contents.items);
+        write_whole(&*self.disk, &self.seal, first.unwrap_or(0), items)?;
+        at("sync folder", FOLDER, self.disk.sync_dir(FOLDER))?;
         Ok(())
     }
 
     fn is_open(&self, path: &str) -> bool {
         self.open.as_ref().is_some_and(|open| open.path == path)
     }
+}
+
+/// A finished segment with these records, its bytes durable and its name not yet.
+pub(super) fn write_whole<'a>(
+    disk: &dyn Disk,
+    seal: &Seal,
+    created_ms: u64,
+    items: impl Iterator<Item = &'a segment::Item>,
+) -> Result<(), JournalError> {
+    let (name, mut encoder) = segment::begin(seal, created_ms)?;
+    let path = format!("{FOLDER}/{name}");
+    let mut bytes = encoder.header().to_vec();
+    for item in items {
+        encoder.frame(item, &mut bytes);
+    }
+    encoder.footer(&mut bytes);
+    at("create", &path, disk.create(&path))?;
+    let written = at("append", &path, disk.append(&path, &bytes))
+        .and_then(|()| at("sync", &path, disk.sync(&path)));
+    if let Err(error) = written {
+        let _ = disk.unlink(&path); // all it holds is still where it came from
+        return Err(error.into());
+    }
+    Ok(())
 }

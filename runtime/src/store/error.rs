@@ -107,6 +107,8 @@ impl From<DiskError> for StoreError {
         match (error.operation, error.source.kind()) {
             ("lock", io::ErrorKind::WouldBlock) => StoreError::Busy,
             ("lock", io::ErrorKind::Unsupported) => StoreError::NoLocks,
+            // Another process has left this epoch, and its folder is gone.
+            ("lock", io::ErrorKind::NotFound) => StoreError::ChangedElsewhere,
             _ => StoreError::Disk(error),
         }
     }

@@ -5,10 +5,12 @@ use std::io;
 use ring::digest::{SHA256, digest};
 
 use super::manifest::Manifest;
+use super::slots::Slots;
 use super::{Digest, Store, StoreError, hex};
-use crate::disk::{Disk, at};
+use crate::disk::{Disk, Lock, at};
 use crate::seal::Seal;
 use crate::seal::sealed_file::{self, Purpose};
+use crate::vault::Epoch;
 
 pub(super) const ADAPTERS: &str = "a";
 pub(super) const CHECKPOINTS: &str = "c";
@@ -58,30 +60,36 @@ impl Store {
     /// Writes an adapter's file durably and reads it back.
     pub(super) fn write_adapter(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         let sealed = sealed_file::seal(&self.seal, Purpose::Adapter, 0, bytes)?;
-        self.replace(ADAPTERS, &adapter_path(digest), &sealed)?;
+        replace(&*self.disk, ADAPTERS, &adapter_path(digest), &sealed)?;
         self.read_adapter(digest).map(drop)
     }
 
-    /// Puts a whole new file in the place of `path`, durably: temporary file, sync, rename, sync
-    /// of the folder. After an error the old one is still there.
-    fn replace(&self, folder: &str, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let new = format!("{folder}/{NEW}");
-        let mut created = self.disk.create(&new);
-        if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-            at("unlink", &new, self.disk.unlink(&new))?; // from a process that was killed
-            created = self.disk.create(&new);
+    /// Seals everything that is kept anew, in the folder of another epoch, durably. Nobody else
+    /// changes this store until the lock is dropped.
+    pub(crate) fn copy_to(&self, to: &Epoch) -> Result<Lock, StoreError> {
+        let lock = self.lock()?;
+        let disk = &*to.disk;
+        for folder in [ADAPTERS, CHECKPOINTS] {
+            at("make folder", folder, disk.make_dir(folder))?;
         }
-        at("create", &new, created)?;
-        let written = at("append", &new, self.disk.append(&new, bytes))
-            .and_then(|()| at("sync", &new, self.disk.sync(&new)))
-            .and_then(|()| at("rename", &new, self.disk.rename(&new, path)));
-        if let Err(error) = written {
-            // Best effort: gives the room back at once. The next opening would do it too.
-            let _ = self.disk.unlink(&new);
-            return Err(error.into());
+        let live = self.manifest.generations.iter().filter(|known| known.state.has_file());
+        for digest in live.map(|known| &known.digest) {
+            // One that is damaged stays behind: the next opening takes it back.
+            let Ok(bytes) = self.read_adapter(digest) else { continue };
+            let sealed = sealed_file::seal(&to.seal, Purpose::Adapter, 0, &bytes)?;
+            replace(disk, ADAPTERS, &adapter_path(digest), &sealed)?;
         }
-        at("sync folder", folder, self.disk.sync_dir(folder))?;
-        Ok(())
+        if !self.refused_before.is_empty() {
+            let refused = self.refused_before.as_flattened();
+            let sealed = sealed_file::seal(&to.seal, Purpose::Refused, 0, refused)?;
+            replace(disk, CHECKPOINTS, REFUSED, &sealed)?;
+        }
+        if let Some((_, sequence, bytes)) = self.newest_checkpoint()? {
+            let sealed = sealed_file::seal(&to.seal, Purpose::Checkpoint, sequence, &bytes)?;
+            replace(disk, CHECKPOINTS, SLOTS[0], &sealed)?;
+        }
+        Slots::copy(to, &self.manifest)?;
+        Ok(lock)
     }
 
     /// Keeps the trainer's state in place of the one before. A crash leaves one or the other.
@@ -92,7 +100,7 @@ impl Store {
             None => (0, 1),
         };
         let sealed = sealed_file::seal(&self.seal, Purpose::Checkpoint, sequence, bytes)?;
-        self.replace(CHECKPOINTS, SLOTS[slot], &sealed)
+        replace(&*self.disk, CHECKPOINTS, SLOTS[slot], &sealed)
     }
 
     /// The newest whole checkpoint, bit for bit as it was saved.
@@ -149,7 +157,7 @@ impl Store {
 
     fn write_refused(&self, refused: &[Digest]) -> Result<(), StoreError> {
         let sealed = sealed_file::seal(&self.seal, Purpose::Refused, 0, refused.as_flattened())?;
-        self.replace(CHECKPOINTS, REFUSED, &sealed)
+        replace(&*self.disk, CHECKPOINTS, REFUSED, &sealed)
     }
 
     /// The refused digests that are not in the manifest any more, oldest first.
@@ -189,4 +197,26 @@ impl Store {
             log::warn!("files that are not needed any more stay for now: {error}");
         }
     }
+}
+
+/// Puts a whole new file in the place of `path`, durably: temporary file, sync, rename, sync of the
+/// folder. After an error the old one is still there.
+fn replace(disk: &dyn Disk, folder: &str, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let new = format!("{folder}/{NEW}");
+    let mut created = disk.create(&new);
+    if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        at("unlink", &new, disk.unlink(&new))?; // from a process that was killed
+        created = disk.create(&new);
+    }
+    at("create", &new, created)?;
+    let written = at("append", &new, disk.append(&new, bytes))
+        .and_then(|()| at("sync", &new, disk.sync(&new)))
+        .and_then(|()| at("rename", &new, disk.rename(&new, path)));
+    if let Err(error) = written {
+        // Best effort: gives the room back at once. The next opening would do it too.
+        let _ = disk.unlink(&new);
+        return Err(error.into());
+    }
+    at("sync folder", folder, disk.sync_dir(folder))?;
+    Ok(())
 }

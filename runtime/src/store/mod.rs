@@ -37,6 +37,7 @@ pub use probation::Trial;
 
 use crate::disk::{Disk, Lock, at};
 use crate::seal::Seal;
+use crate::vault::Epoch;
 use manifest::Manifest;
 use slots::Slots;
 
@@ -126,6 +127,15 @@ impl Store {
         }
         store.collect_garbage();
         drop(lock);
+        Ok(store)
+    }
+
+    /// The same store in the folder of another epoch, where [`Store::copy_to`] has put everything: a
+    /// trial under way goes on.
+    pub(crate) fn reopen(&self, there: &Epoch) -> Result<Store, StoreError> {
+        let (disk, seal) = (Arc::clone(&there.disk), Arc::clone(&there.seal));
+        let mut store = Store::open(disk, seal, self.base)?;
+        (store.now_ms, store.trial) = (self.now_ms, self.trial);
         Ok(store)
     }
 

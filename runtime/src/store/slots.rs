@@ -24,6 +24,7 @@ use super::StoreError;
 use super::manifest::Manifest;
 use crate::disk::{Disk, at};
 use crate::seal::{Algorithm, SALT_BYTES, Seal, TAG_BYTES};
+use crate::vault::Epoch;
 
 const MAGIC: [u8; 4] = *b"SWM1";
 const VERSION: u16 = 1;
@@ -96,6 +97,15 @@ impl Slots {
         self.current = 1; // so that the first write goes to M0
         self.write(&mut manifest)?;
         Ok(manifest)
+    }
+
+    /// Both slots of another epoch's folder, with this state.
+    pub(super) fn copy(to: &Epoch, manifest: &Manifest) -> Result<(), StoreError> {
+        let (disk, seal) = (Arc::clone(&to.disk), Arc::clone(&to.seal));
+        let mut slots = Slots { disk, seal, current: 1, highest: manifest.sequence };
+        let mut manifest = Manifest { store_id: to.seal.store_id(), ..manifest.clone() };
+        slots.write(&mut manifest)?;
+        slots.write(&mut manifest)
     }
 
     fn load(&self, index: usize) -> Result<Slot, StoreError> {
@@ -194,10 +204,13 @@ impl Slots {
     /// sequence its first bytes show.
     pub(super) fn check_unchanged(&self) -> Result<(), StoreError> {
         for index in 0..NAMES.len() {
-            if let Slot::Valid(manifest) = self.load(index)?
-                && manifest.sequence > self.highest
-            {
-                return Err(StoreError::ChangedElsewhere);
+            match self.load(index)? {
+                Slot::Valid(manifest) if manifest.sequence > self.highest => {
+                    return Err(StoreError::ChangedElsewhere);
+                }
+                // The whole epoch was left.
+                Slot::Absent => return Err(StoreError::ChangedElsewhere),
+                Slot::Valid(_) | Slot::Invalid => {}
             }
         }
         Ok(())

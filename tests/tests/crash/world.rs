@@ -79,6 +79,9 @@ impl Disk for Faulty {
     fn make_dir(&self, dir: &str) -> io::Result<()> {
         self.disk.make_dir(dir)
     }
+    fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        self.disk.remove_dir(dir)
+    }
     fn create(&self, name: &str) -> io::Result<()> {
         self.wrote.store(true, Ordering::Relaxed);
         self.disk.create(name)

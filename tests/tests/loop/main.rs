@@ -9,6 +9,7 @@ mod forget;
 mod judging;
 mod refusal;
 mod retention;
+mod shred;
 mod swaps;
 mod training;
 

@@ -2,13 +2,15 @@
 //! what to do, no panic, and all that was acknowledged is still there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use sapwood::disk::sim::{Fault, FaultKind, SimDisk};
 use sapwood::journal::JournalError;
 use sapwood::learn::example::Turn;
 use sapwood::signal::Signal;
 use sapwood::store::StoreError;
-use sapwood::{Consent, Learner, LearnerError};
+use sapwood::vault::{HostKey, KeyError, VaultError};
+use sapwood::{Config, Consent, Learner, LearnerError};
 use sapwood_kernels::{Device, Quant};
 use sapwood_models::{
     AdapterError, ArchError, EMBEDDED, Gguf, GgufError, GgufWriter, Mapped, Model, ModelError,
@@ -92,8 +94,8 @@ fn an_adapter_sleeps_while_another_base_is_used() {
     assert_eq!(back.adapter_in_force(), Some(own));
 }
 
-fn disk_of(disk: &SimDisk) -> std::sync::Arc<SimDisk> {
-    std::sync::Arc::new(disk.clone())
+fn disk_of(disk: &SimDisk) -> Arc<SimDisk> {
+    Arc::new(disk.clone())
 }
 
 #[test]
@@ -276,7 +278,7 @@ fn a_disk_that_refuses_or_fails_loses_nothing() {
             assert!(error.to_string().contains("write access to its own folder"), "{error}");
         }
         let reopened = Learner::open_on(disk_of(&disk), model(), config());
-        assert!(matches!(reopened.err(), Some(LearnerError::Store(_))));
+        assert!(matches!(reopened.err(), Some(LearnerError::Vault(VaultError::Disk(_)))));
         disk.fail(None);
         finds(&disk, &turns);
     }
@@ -302,11 +304,13 @@ fn a_wrong_key_changes_nothing() {
     let (learner, turns) = with_one_turn(&disk);
     drop(learner);
     let before = format!("{:?}", disk.image());
-    let mut wrong = config();
-    wrong.key[31] ^= 1;
+    let mut other = super::KEY;
+    other[31] ^= 1;
+    let wrong = Config { keys: Arc::new(HostKey::new(other)), ..config() };
     let error = Learner::open_on(disk_of(&disk), model(), wrong).err().unwrap();
-    assert!(matches!(error, LearnerError::Store(StoreError::Unreadable)), "{error}");
-    assert!(error.to_string().contains("the root key is another one"), "{error}");
+    let key = LearnerError::Vault(VaultError::Key(KeyError::Permanent));
+    assert_eq!(error.to_string(), key.to_string());
+    assert!(error.to_string().contains("is another one"), "{error}");
     assert!(format!("{:?}", disk.image()) == before);
     finds(&disk, &turns);
 }

@@ -8,7 +8,7 @@ use super::memory::{Sized32, fill, give_text, given, sapwood_string_free, text, 
 use super::status::status;
 use crate::chat::Role;
 use crate::error::LearnerError;
-use crate::forget::Scope;
+use crate::forget::{Erasure, Scope};
 use crate::id;
 use crate::signal::{Sample, Signal};
 
@@ -108,6 +108,15 @@ pub const SAPWOOD_SCOPE_TIME: u32 = 3;
 /// Everything.
 pub const SAPWOOD_SCOPE_EVERYTHING: u32 = 4;
 
+/// The bytes are still there, sealed: the key store, the disk or another process stood in the way.
+/// The next training slice, opening or request to forget tries again.
+pub const SAPWOOD_ERASURE_PENDING: u32 = 0;
+/// The bytes were deleted. With the key of the configuration and old copies of the folder they could
+/// be read.
+pub const SAPWOOD_ERASURE_DELETED: u32 = 1;
+/// The key of the bytes was destroyed: copies of them are noise.
+pub const SAPWOOD_ERASURE_SHREDDED: u32 = 2;
+
 /// What was forgotten. Set `size` before the call.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -120,6 +129,8 @@ pub struct sapwood_deletion_receipt {
     pub adapters: u32,
     /// 1: a training run was dropped.
     pub run_dropped: u32,
+    /// One of SAPWOOD_ERASURE_.
+    pub erasure: u32,
     /// The adapter that new replies are made with now; empty: the base model.
     pub in_force: [c_char; 65],
 }
@@ -164,6 +175,11 @@ pub unsafe extern "C" fn sapwood_forget(
             replies: done.replies.len() as u32,
             adapters: done.adapters.len() as u32,
             run_dropped: u32::from(done.run_dropped),
+            erasure: match done.erasure {
+                Erasure::Pending => SAPWOOD_ERASURE_PENDING,
+                Erasure::Deleted => SAPWOOD_ERASURE_DELETED,
+                Erasure::Shredded => SAPWOOD_ERASURE_SHREDDED,
+            },
             in_force: [0; 65],
         };
         fill(&mut given.in_force, done.in_force.as_deref().unwrap_or_default());

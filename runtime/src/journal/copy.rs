@@ -1,0 +1,92 @@
+//! Leaving an epoch: what stays of the journal is sealed anew, the rest is left behind.
+
+use std::collections::HashSet;
+use std::io;
+
+use super::{FOLDER, Journal, JournalError, Record, segment, upkeep};
+use crate::disk::at;
+use crate::vault::Epoch;
+
+impl Journal {
+    /// The journal in the folder of another epoch, with the same limits.
+    pub(crate) fn reopen(&self, there: &Epoch) -> Result<Journal, JournalError> {
+        Journal::open(there.disk.clone(), there.seal.clone(), self.limits)
+    }
+
+    /// Writes into `to` every record that no tombstone takes back, durably and under its id, and no
+    /// tombstone: there is nothing left for it to take back. Returns the ids of all that were
+    /// looked at. Everything acknowledged here has to be flushed before.
+    pub(crate) fn copy_to(&self, to: &Epoch) -> Result<HashSet<u128>, JournalError> {
+        let mut seen = HashSet::new();
+        self.copy(to, &mut seen, |record| !matches!(record, Record::Tombstone(_)))?;
+        Ok(seen)
+    }
+
+    /// Writes into `to` what came while [`Journal::copy_to`] was at work, from other processes:
+    /// all but the records of these ids and those that a tombstone takes back.
+    pub(crate) fn copy_late(
+        &self,
+        to: &Epoch,
+        mut seen: HashSet<u128>,
+    ) -> Result<(), JournalError> {
+        self.copy(to, &mut seen, |_| true)
+    }
+
+    /// The ids of all records.
+    pub(crate) fn ids(&self) -> Result<HashSet<u128>, JournalError> {
+        Ok(self.scan()?.entries.into_iter().map(|entry| entry.id).collect())
+    }
+
+    fn copy(
+        &self,
+        to: &Epoch,
+        seen: &mut HashSet<u128>,
+        stays: impl Fn(&Record) -> bool,
+    ) -> Result<(), JournalError> {
+        at("make folder", FOLDER, to.disk.make_dir(FOLDER))?;
+        let gone = self.tombstones()?;
+        let names = at("list", FOLDER, to.disk.list(FOLDER))?;
+        let mut newest_ms = names.iter().filter_map(|name| segment::created_ms(name)).max();
+        for name in self.segment_names()? {
+            let Some(mut contents) = self.segment(&name)? else { continue };
+            contents.items.retain(|item| {
+                let record = Record::from_archive(item.kind, item.schema, item.archive());
+                let fresh = seen.insert(item.id());
+                // What this version can't read may be another's; it stays.
+                fresh && record.is_none_or(|record| stays(&record) && !record.is_gone(&gone))
+            });
+            if contents.items.is_empty() {
+                continue;
+            }
+            // As old as it is, and behind those that were read before it.
+            let created_ms = segment::created_ms(&name).unwrap_or(0);
+            let created_ms = created_ms.max(newest_ms.map_or(0, |newest| newest + 1));
+            newest_ms = Some(created_ms);
+            upkeep::write_whole(&*to.disk, &to.seal, created_ms, contents.items.iter())?;
+        }
+        at("sync folder", FOLDER, to.disk.sync_dir(FOLDER))?;
+        Ok(())
+    }
+
+    fn tombstones(&self) -> Result<HashSet<u128>, JournalError> {
+        let mut gone = HashSet::new();
+        for name in self.segment_names()? {
+            for item in self.segment(&name)?.into_iter().flat_map(|contents| contents.items) {
+                let record = Record::from_archive(item.kind, item.schema, item.archive());
+                if let Some(Record::Tombstone(tombstone)) = record {
+                    gone.extend(tombstone.reply_ids);
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// A segment; `None` if another process has merged or dropped it since it was listed.
+    fn segment(&self, name: &str) -> Result<Option<segment::Contents>, JournalError> {
+        let path = format!("{FOLDER}/{name}");
+        match self.disk.read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(segment::read(&self.seal, &at("read", &path, read)?))),
+        }
+    }
+}
