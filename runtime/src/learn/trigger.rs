@@ -54,8 +54,6 @@ pub struct Situation {
     pub last_trained_ms: Option<u64>,
     /// Now.
     pub now_ms: u64,
-    /// What forbids training on the device now.
-    pub obstacles: Vec<Obstacle>,
 }
 
 /// The trigger's settings.
@@ -232,13 +230,13 @@ pub fn decide(situation: &Situation, rules: &Rules) -> Decision {
         hold.push(Hold::NoNeed);
     }
     hold.extend(stock(situation, rules));
-    let waited = situation.last_trained_ms.map(|t| situation.now_ms.saturating_sub(t));
+    // A run that ended later than now: the clock was set back, and nobody knows how long ago it was.
+    let waited = situation.last_trained_ms.and_then(|t| situation.now_ms.checked_sub(t));
     if let Some(waited) = waited
         && waited < rules.cooldown_ms
     {
         hold.push(Hold::Cooldown { left_ms: rules.cooldown_ms - waited });
     }
-    hold.extend(situation.obstacles.iter().copied().map(Hold::Device));
     Decision { train: hold.is_empty(), why, hold }
 }
 
@@ -348,8 +346,8 @@ mod tests {
         assert_eq!(decide(&one, &rules).hold, [Hold::FewSessions { have: 1, need: 2 }]);
         let soon = Situation { last_trained_ms: Some(5), now_ms: 10, ..go.clone() };
         assert!(matches!(decide(&soon, &rules).hold[..], [Hold::Cooldown { left_ms: 86_399_995 }]));
-        let busy = Situation { obstacles: vec![Obstacle::InUse], ..go };
-        assert_eq!(decide(&busy, &rules).hold, [Hold::Device(Obstacle::InUse)]);
+        let set_back = Situation { last_trained_ms: Some(1 << 40), now_ms: 10, ..go };
+        assert!(decide(&set_back, &rules).train, "a clock that was set back locks training out");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::learn::trigger::{
 use crate::memory::Memory;
 use crate::prompt::{Prompt, Shot};
 use crate::shared::Kept;
-use crate::store::{Change, Digest, Store};
+use crate::store::{Change, Digest, Event, Store};
 
 /// Most tokens of an anchor's answer.
 const ANCHOR_TOKENS: usize = 128;
@@ -151,7 +151,7 @@ impl Slice<'_> {
         let shared = self.shared;
         let mut examples = shared.examples(kept);
         examples.retain(|e| e.time_ms <= until_ms);
-        let promotions: Vec<u64> = promotions(&kept.store).collect();
+        let promotions: Vec<u64> = promotions(kept.store.events(), shared.now_ms()).collect();
         let since = |time_ms| promotions.iter().filter(|&&p| p > time_ms).count() as u32;
         // Likeness by embeddings is what retrieval goes by; the split goes by words.
         divide(
@@ -197,18 +197,19 @@ impl Slice<'_> {
                 .collect(),
             last_trained_ms: kept.store.events().last().map(|e| e.time_ms),
             now_ms: shared.now_ms(),
-            obstacles: shared.config.learning.policy.obstacles(&shared.device(), 0),
         }
     }
 
     pub(super) fn last_promotion_ms(&self, store: &Store) -> u64 {
-        promotions(store).max().unwrap_or(0)
+        promotions(store.events(), self.shared.now_ms()).max().unwrap_or(0)
     }
 }
 
-fn promotions(store: &Store) -> impl Iterator<Item = u64> {
-    let confirmed = store.events().iter().filter(|e| e.change == Change::Confirmed);
-    confirmed.map(|e| e.time_ms)
+/// When adapters were confirmed. What lies ahead was written under a wrong clock: it would make
+/// everything that the user says until then old.
+fn promotions(events: &[Event], now_ms: u64) -> impl Iterator<Item = u64> {
+    let confirmed = events.iter().filter(|event| event.change == Change::Confirmed);
+    confirmed.map(|event| event.time_ms).filter(move |time_ms| *time_ms <= now_ms)
 }
 
 /// How sure the model was of these answers, where that was recorded.
@@ -218,4 +219,19 @@ fn confidences(turns: &[&Turn]) -> Vec<Confidence> {
         Some(Confidence { category: turn.category.clone(), mean_probability })
     };
     turns.iter().filter_map(confidence).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promotion_that_lies_ahead_is_none() {
+        let event = |time_ms, change| Event { time_ms, digest: [0; 32], change };
+        let events =
+            [event(5, Change::Confirmed), event(6, Change::Proposed), event(50, Change::Confirmed)];
+        let until = |now_ms| promotions(&events, now_ms).collect::<Vec<_>>();
+        assert_eq!([until(4), until(5), until(49)], [vec![], vec![5], vec![5]]);
+        assert_eq!(until(50), [5, 50]);
+    }
 }

@@ -70,7 +70,7 @@ impl Rhythm {
         if seen.asked {
             return Next::End(Vec::new());
         }
-        let obstacles = self.policy.obstacles(&seen.device, self.needed_bytes);
+        let obstacles = self.obstacles(seen.device);
         if !obstacles.is_empty() {
             return Next::End(obstacles);
         }
@@ -82,6 +82,14 @@ impl Rhythm {
             return Next::Work;
         }
         if seen.now >= self.time { Next::End(Vec::new()) } else { Next::Wait }
+    }
+
+    /// What forbids going on. The host counts as taken what training took; the policy asks whether
+    /// it may be taken.
+    fn obstacles(&self, mut device: DeviceState) -> Vec<Obstacle> {
+        let taken = self.needed_bytes;
+        device.free_memory_bytes = device.free_memory_bytes.map(|free| free.saturating_add(taken));
+        self.policy.obstacles(&device, self.needed_bytes)
     }
 
     fn rest_after(&self, worked: Duration, device: &DeviceState) -> Duration {

@@ -219,7 +219,7 @@ fn a_change_for_the_worse_ends_a_slice_at_its_next_program() {
             Obstacle::LowBattery { percent: 19, least: 20 },
         ),
         (
-            DeviceState { free_memory_bytes: Some(2 * NEEDED - 2), ..NIGHT },
+            DeviceState { free_memory_bytes: Some(NEEDED - 2), ..NIGHT },
             Obstacle::TooLittleMemory { needed_bytes: NEEDED, free_bytes: NEEDED - 1 },
         ),
     ];
@@ -230,6 +230,22 @@ fn a_change_for_the_worse_ends_a_slice_at_its_next_program() {
         assert_eq!(played.slices, [(0, 47_100, Ended::By(vec![obstacle]))]);
         assert_eq!(played.programs.last(), Some(&(47_000, 47_100)), "{obstacle}");
     }
+}
+
+#[test]
+fn what_training_has_taken_does_not_end_it() {
+    let free = |bytes| Event::Device(DeviceState { free_memory_bytes: Some(bytes), ..NIGHT });
+    // Just enough to begin with; then the host reports what is left.
+    let trace = [(0, free(2 * NEEDED)), (SECOND, free(NEEDED)), (BUDGET, free(2 * NEEDED - 2))];
+    let played = plain(&trace, 2 * OFFERED);
+    assert_eq!(played.slices[0], (0, BUDGET, Ended::TimeOver));
+    let lacking = Obstacle::TooLittleMemory { needed_bytes: NEEDED, free_bytes: NEEDED - 1 };
+    assert_eq!(played.slices[1].2, Ended::Forbidden(vec![lacking]));
+    // A budget of the app's own is compared with the plan, whatever is free.
+    let budget = |bytes| Policy { memory_bytes: Some(bytes), ..Policy::default() };
+    let unknown = [(0, Event::Device(DeviceState { free_memory_bytes: None, ..NIGHT }))];
+    assert!(play(budget(NEEDED - 1), &unknown, OFFERED, || 100).programs.is_empty());
+    assert_eq!(play(budget(NEEDED), &unknown, OFFERED, || 100).worked(0, OFFERED), BUDGET);
 }
 
 #[test]
@@ -374,7 +390,9 @@ proptest! {
             prop_assert!(state.charging && state.idle && !state.low_power_mode, "{began}: {state:?}");
             prop_assert!(state.thermal <= Thermal::Fair, "{began}: {state:?}");
             prop_assert!(state.battery_percent.is_none_or(|percent| percent >= 20));
-            prop_assert!(state.free_memory_bytes.is_none_or(|free| free / 2 >= NEEDED));
+            prop_assert!(state.free_memory_bytes.is_none_or(|free| free >= NEEDED));
+            let first = device(&trace, began / OFFERED * OFFERED);
+            prop_assert!(first.free_memory_bytes.is_none_or(|free| free / 2 >= NEEDED));
             prop_assert!(!replying(&trace, began), "began at {began} beside a reply");
             prop_assert!(began % OFFERED <= BUDGET, "began at {began}, after the deadline");
         }
