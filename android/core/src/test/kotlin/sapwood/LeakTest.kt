@@ -10,7 +10,7 @@ import org.junit.Test
 class LeakTest {
     @get:Rule val given = Given()
 
-    @Test fun `ten thousand replies take no more memory than two thousand`() = runBlocking {
+    @Test fun `ten thousand replies take no more memory than four thousand`() = runBlocking {
         // One thread: what leaks does not depend on it, and waiting for others on a busy machine
         // would take most of the time.
         val learner = given.learner { contextTokens = 128u; threads = 1u }
@@ -20,11 +20,11 @@ class LeakTest {
             repeat(3) { System.gc(); Thread.sleep(50) }
             return residentKib()
         }
-        val few = after(2_000)
-        val grown = after(8_000) - few
-        println("MEASURED: $grown KiB more after 10,000 replies than the $few KiB after 2,000")
-        // One KiB per reply would be 8,000.
-        assertTrue(grown < 6_000, "$grown KiB more")
+        val few = after(4_000)
+        val grown = after(6_000) - few
+        println("MEASURED: $grown KiB more after 10,000 replies than the $few KiB after 4,000")
+        // One KiB per reply would be 6,000. The JVM itself needs some of it.
+        assertTrue(grown < 4_500, "$grown KiB more")
     }
 
     private fun residentKib(): Long = File("/proc/self/status").readLines()
