@@ -12,7 +12,7 @@ struct LearnedView: View {
                     if assistant.adapters.isEmpty { Text("Nothing yet.") }
                     ForEach(assistant.adapters, id: \.adapter) { adapter in
                         LabeledContent("No. \(adapter.number), \(adapter.examples) examples") {
-                            Text(adapter.inForce ? "in use" : "\(adapter.state)")
+                            Text(verbatim: adapter.inForce ? "in use" : "\(adapter.state)")
                         }
                     }
                     if assistant.adapters.contains(where: \.inForce) {

@@ -15,7 +15,7 @@ struct MailApp: App {
             let log = Logger(subsystem: "example.sapwood.mail", category: "learning")
             switch result {
             case .success(let report): log.info("\(report.summary, privacy: .public)")
-            case .failure(let error): log.error("\(error, privacy: .public)")
+            case .failure(let error): log.error("\(String(describing: error), privacy: .public)")
             }
         })
 

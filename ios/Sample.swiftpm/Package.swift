@@ -15,7 +15,7 @@ let package = Package(
             bundleIdentifier: "example.sapwood.mail",
             displayVersion: "0.1",
             bundleVersion: "1",
-            appIcon: .placeholder(icon: .mailbox),
+            appIcon: .placeholder(icon: .leaf),
             accentColor: .presetColor(.green),
             supportedDeviceFamilies: [.phone, .pad],
             supportedInterfaceOrientations: [.portrait, .landscapeLeft, .landscapeRight],
