@@ -3,6 +3,7 @@
 #
 #   android/build.sh                all ABIs, for :library and :sample
 #   android/build.sh arm64-v8a      one ABI, while you work
+#   android/build.sh --no-model     without the built-in model, 4 MB less; more words are ABIs
 #   android/build.sh jvm            for the tests of :core on this machine, with planted faults
 #
 # Android needs Rust's Android targets (rustup target add aarch64-linux-android
@@ -26,7 +27,8 @@ generate() {
   cargo run "${workspace[@]}" --quiet -p sapwood-bindgen -- "$1" "$library" "$2/kotlin"
 }
 
-# Devices with pages of 16 KiB refuse to load what is laid out for smaller ones.
+# Devices with pages of 16 KiB refuse to load what is laid out for smaller ones. bindings/ffi/build.rs
+# asks the linker for it; this looks.
 check_pages() {
   if "$1" --program-headers --wide "$2" | awk '$1 == "LOAD" && $NF != "0x4000" { exit 1 }'; then
     echo "$2: $(wc -c <"$2") bytes"
@@ -42,6 +44,11 @@ if [ "${1:-}" = jvm ]; then
   exit
 fi
 
+features=()
+if [ "${1:-}" = --no-model ]; then
+  features=(--no-default-features)
+  shift
+fi
 abis=("$@")
 [ ${#abis[@]} -gt 0 ] || abis=(arm64-v8a x86_64 armeabi-v7a)
 : "${ANDROID_NDK_HOME:?has to name the folder of the NDK}"
@@ -50,9 +57,8 @@ generate android library/generated
 
 targets=()
 for abi in "${abis[@]}"; do targets+=(--target "$abi"); done
-RUSTFLAGS="${RUSTFLAGS:-} -Clink-arg=-Wl,-z,max-page-size=16384" \
-  cargo ndk "${targets[@]}" --platform 26 --output-dir "$PWD/library/generated/jniLibs" \
-  build "${workspace[@]}" -p sapwood-ffi --profile mobile
+cargo ndk "${targets[@]}" --platform 26 --output-dir "$PWD/library/generated/jniLibs" \
+  build "${workspace[@]}" -p sapwood-ffi --profile mobile ${features[@]+"${features[@]}"}
 for abi in "${abis[@]}"; do
   library=library/generated/jniLibs/$abi/libsapwood.so
   "$tools/llvm-strip" --strip-unneeded "$library"
