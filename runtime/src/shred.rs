@@ -6,11 +6,13 @@
 
 use std::collections::HashSet;
 
+use crate::disk::Lock;
 use crate::error::LearnerError;
 use crate::forget;
 use crate::journal::Journal;
 use crate::shared::{Kept, Shared};
-use crate::vault::{Vault, VaultError};
+use crate::store::Store;
+use crate::vault::{Epoch, Vault, VaultError};
 
 /// How far the bytes of what was forgotten are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,48 +29,70 @@ pub enum Erasure {
 }
 
 impl Shared {
-    /// Leaves the epoch, if something in it is forgotten. Says how that ended; what stands in the
-    /// way is logged, because nobody is the worse for it but the forgotten bytes.
+    /// Leaves the epoch, if something in it is forgotten, and ends what is left of doing so. Says
+    /// how that ended; what stands in the way is logged, because nobody is the worse for it but the
+    /// forgotten bytes.
     pub fn shred(&self, kept: &mut Kept) -> Erasure {
-        if kept.to_shred
-            && let Err(error) = self.leave_epoch(kept)
-        {
+        if let Err(error) = self.shred_if_due(kept) {
             log::warn!("what was forgotten can't be shredded yet: {error}");
             return Erasure::Pending;
         }
         if kept.vault.shreds() { Erasure::Shredded } else { Erasure::Deleted }
     }
 
-    /// [`Shared::shred`], if something that was forgotten still waits for it.
-    pub fn shred_if_due(&self) {
-        let mut kept = self.kept();
-        if kept.to_shred {
-            self.shred(&mut kept);
+    fn shred_if_due(&self, kept: &mut Kept) -> Result<(), LearnerError> {
+        if !kept.to_shred && kept.vault.is_settled() {
+            return Ok(());
         }
+        let _lock = kept.vault.lock()?;
+        settle(&mut kept.vault, &kept.journal)?;
+        if kept.to_shred { self.leave_epoch(kept) } else { Ok(()) }
     }
 
+    /// Under the vault's lock.
     fn leave_epoch(&self, kept: &mut Kept) -> Result<(), LearnerError> {
-        let now_ms = self.now_ms();
         // The tombstones don't come along: all that follows from them has to be done.
         forget::finish(&self.model, &mut kept.store, &kept.ledger)?;
         self.put_in_force(kept)?;
-        let Kept { vault, journal, store, to_shred, .. } = kept;
-        let _lock = vault.lock()?;
-        settle(vault, journal)?;
-        journal.flush(now_ms)?;
+        kept.journal.flush(self.now_ms())?;
+        let Kept { vault, journal, store, .. } = kept;
         let next = vault.prepare()?;
-        let seen = journal.copy_to(&next)?;
-        let _others_wait = store.copy_to(&next)?;
-        let new_store = store.reopen(&next)?;
-        let new_journal = journal.reopen(&next)?;
+        let moved = match Moved::to(&next, journal, store) {
+            Ok(moved) => moved,
+            Err(error) => {
+                // Gives the room back.
+                if let Err(left) = vault.clean() {
+                    log::warn!("an epoch that was not entered can't be cleaned up yet: {left}");
+                }
+                return Err(error);
+            }
+        };
         vault.enter(next)?;
         // From here on the old ones must not be written to.
-        *store = new_store;
-        let old = std::mem::replace(journal, new_journal);
-        *to_shred = false;
-        old.copy_late(vault.here(), seen)?;
-        vault.clean()?;
-        Ok(())
+        *store = moved.store;
+        let old = std::mem::replace(journal, moved.journal);
+        kept.to_shred = false;
+        old.copy_late(vault.here(), moved.seen)?;
+        Ok(vault.clean()?)
+    }
+}
+
+/// Everything that stays, in the folder of another epoch.
+struct Moved {
+    journal: Journal,
+    store: Store,
+    /// The ids of all records that were looked at.
+    seen: HashSet<u128>,
+    /// Nobody changes the old store as long as this one may take its place.
+    _others_wait: Lock,
+}
+
+impl Moved {
+    fn to(next: &Epoch, journal: &Journal, store: &Store) -> Result<Moved, LearnerError> {
+        let seen = journal.copy_to(next)?;
+        let others_wait = store.copy_to(next)?;
+        let (journal, store) = (journal.reopen(next)?, store.reopen(next)?);
+        Ok(Moved { journal, store, seen, _others_wait: others_wait })
     }
 }
 

@@ -125,7 +125,7 @@ impl Learner {
     pub fn train_slice(&self, budget: Budget, stop: &Stop) -> Result<SliceReport, LearnerError> {
         let mut progress = self.shared.training.lock().expect("nothing panics under this lock");
         self.shared.expire()?;
-        self.shared.shred_if_due();
+        self.shared.shred(&mut self.shared.kept());
         let deadline = Instant::now().checked_add(budget.time);
         let governor = match Governor::new(&self.shared, stop, budget.time)? {
             Ok(governor) => governor,

@@ -165,7 +165,12 @@ impl Vault {
 
     /// Whether nothing of an epoch that was left can be recovered, by anybody.
     pub fn shreds(&self) -> bool {
-        self.provider.destroys() && self.ring.unwanted.is_none()
+        self.provider.destroys() && self.is_settled()
+    }
+
+    /// Whether no other epoch has a key or files.
+    pub fn is_settled(&self) -> bool {
+        self.ring.unwanted.is_none()
     }
 
     /// The number of the epoch in force, from 1 on.

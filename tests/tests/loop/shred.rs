@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sapwood::disk::Disk;
-use sapwood::disk::sim::{Image, Power, SimDisk};
+use sapwood::disk::sim::{Fault, FaultKind, Image, Power, SimDisk};
 use sapwood::journal::{Journal, Limits};
 use sapwood::signal::Signal;
 use sapwood::vault::{HostKey, KeyError, KeyProvider, Vault, VaultError};
@@ -28,6 +28,8 @@ struct KeyStore {
 struct State {
     keys: BTreeMap<u64, [u8; 32]>,
     locked: bool,
+    /// Does all but destroy.
+    clings: bool,
     /// The keys after each change, with the operations of the disk until then.
     history: Vec<(u64, BTreeMap<u64, [u8; 32]>)>,
 }
@@ -88,6 +90,9 @@ impl KeyProvider for KeyStore {
     }
 
     fn destroy_epoch(&self, epoch: u64) -> Result<(), KeyError> {
+        if self.state.lock().unwrap().clings {
+            return Err(KeyError::Denied);
+        }
         self.change(|keys| {
             keys.remove(&epoch);
         })
@@ -259,6 +264,42 @@ fn a_locked_key_store_delays_the_shredding_and_costs_nothing() {
     assert_eq!(requests(&learner).len(), 2);
     learner.train_slice(Budget::time(std::time::Duration::ZERO), &Stop::new()).unwrap();
     assert_eq!(keys.epochs(), [2], "the next slice ended it");
+}
+
+#[test]
+fn a_key_that_is_not_destroyed_yet_is_not_called_shredded() {
+    let (_, keys, learner) = told();
+    keys.state.lock().unwrap().clings = true;
+    assert_eq!(learner.forget(&secret_reply(&learner)).unwrap().erasure, Erasure::Pending);
+    assert_eq!(keys.epochs(), [1, 2]);
+    assert_eq!(learner.forget(&Scope::Reply(0)).unwrap().erasure, Erasure::Pending);
+    keys.state.lock().unwrap().clings = false;
+    learner.train_slice(Budget::time(std::time::Duration::ZERO), &Stop::new()).unwrap();
+    assert_eq!(keys.epochs(), [2]);
+    assert_eq!(requests(&learner), ["Triage: it broke", "Triage: thanks"]);
+}
+
+#[test]
+fn a_full_disk_delays_it_and_gets_its_room_back() {
+    for step in 0..200 {
+        let (disk, keys, learner) = told();
+        learner.flush().unwrap();
+        let (at, kind) = (disk.operations() + step, FaultKind::StorageFull);
+        disk.fail(Some(Fault { at, kind, forever: true }));
+        let Ok(receipt) = learner.forget(&secret_reply(&learner)) else { continue };
+        disk.fail(None);
+        assert_eq!(requests(&learner).len(), 2, "full from operation {step} on");
+        if receipt.erasure == Erasure::Shredded {
+            assert!(step > 20, "it never met the full disk");
+            return;
+        }
+        let again = learner.forget(&Scope::Reply(0)).unwrap();
+        assert_eq!(again.erasure, Erasure::Shredded, "full from operation {step} on");
+        assert_eq!(keys.epochs().len(), 1);
+        drop(learner);
+        assert_eq!(requests(&open(&disk, with(&keys))).len(), 2);
+    }
+    panic!("no operation of 200 was the last");
 }
 
 #[test]

@@ -91,14 +91,17 @@ class LoopTest {
         val kept = learner.samples()
         val receipt = learner.io { forget(Scope.Reply(kept[0].replyId)) }
         assertEquals(listOf(kept[0].replyId), receipt.replies)
-        assertTrue(receipt.runDropped)
         assertNull(receipt.inForce)
         assertEquals(kept.drop(1), learner.samples())
         assertFailsWith<LearnerException.NotFound> { learner.signal(kept[0].replyId, Signal.Accepted) }
-        assertEquals(listOf(kept[1].replyId), learner.forget(Scope.Conversation(kept[1].conversation)).replies)
+        val second = learner.forget(Scope.Conversation(kept[1].conversation))
+        assertEquals(listOf(kept[1].replyId), second.replies)
         assertEquals(emptyList(), learner.forget(Scope.Surface("elsewhere")).replies)
         assertEquals(emptyList(), learner.forget(Scope.Time(Instant.EPOCH, kept[2].time)).replies)
-        assertEquals(kept.drop(2).map { it.replyId }, learner.forget(Scope.Everything).replies)
+        val rest = learner.forget(Scope.Everything)
+        assertEquals(kept.drop(2).map { it.replyId }, rest.replies)
+        // By chance the first ones are held out, and the run goes with the rest.
+        assertTrue(receipt.runDropped || second.runDropped || rest.runDropped)
         assertEquals(emptyList(), given.learner().samples())
         assertEquals(0u, learner.train(1.seconds).step)
     }
