@@ -63,3 +63,14 @@ impl DeviceState {
         !self.low_power_mode && self.thermal < Thermal::Serious
     }
 }
+
+/// A device that may train: on power, unused, cool.
+#[cfg(test)]
+pub(crate) const NIGHT: DeviceState = DeviceState {
+    charging: true,
+    idle: true,
+    low_power_mode: false,
+    thermal: Thermal::Nominal,
+    battery_percent: Some(80),
+    free_memory_bytes: Some(1 << 30),
+};

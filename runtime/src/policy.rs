@@ -171,16 +171,9 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device_state::NIGHT;
     use proptest::prelude::*;
 
-    const NIGHT: DeviceState = DeviceState {
-        charging: true,
-        idle: true,
-        low_power_mode: false,
-        thermal: Thermal::Nominal,
-        battery_percent: Some(80),
-        free_memory_bytes: Some(1 << 30),
-    };
     const NEEDED: u64 = 200 << 20;
 
     #[test]

@@ -1,7 +1,6 @@
 //! Leaving an epoch: what stays of the journal is sealed anew, the rest is left behind.
 
 use std::collections::HashSet;
-use std::io;
 
 use super::{FOLDER, Journal, JournalError, Record, segment, upkeep};
 use crate::disk::at;
@@ -79,14 +78,5 @@ impl Journal {
             }
         }
         Ok(gone)
-    }
-
-    /// A segment; `None` if another process has merged or dropped it since it was listed.
-    fn segment(&self, name: &str) -> Result<Option<segment::Contents>, JournalError> {
-        let path = format!("{FOLDER}/{name}");
-        match self.disk.read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            read => Ok(Some(segment::read(&self.seal, &at("read", &path, read)?))),
-        }
     }
 }

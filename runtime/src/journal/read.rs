@@ -81,6 +81,15 @@ impl Journal {
         Ok(scan)
     }
 
+    /// A segment; `None` if another process has merged or dropped it since it was listed.
+    pub(super) fn segment(&self, name: &str) -> Result<Option<segment::Contents>, JournalError> {
+        let path = format!("{FOLDER}/{name}");
+        match self.disk.read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(segment::read(&self.seal, &at("read", &path, read)?))),
+        }
+    }
+
     /// Names of all segments, oldest first.
     pub fn segment_names(&self) -> Result<Vec<String>, JournalError> {
         let mut names = at("list", FOLDER, self.disk.list(FOLDER))?;

@@ -78,13 +78,9 @@ impl Journal {
         let (mut going, mut staying) = (Vec::new(), HashSet::new());
         let mut consent = None;
         for name in self.segment_names()? {
-            let path = format!("{FOLDER}/{name}");
-            let bytes = match self.disk.read(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                read => at("read", &path, read)?,
-            };
+            let Some(contents) = self.segment(&name)? else { continue };
             let goes = expired.contains(&name);
-            for item in segment::read(&self.seal, &bytes).items {
+            for item in contents.items {
                 match Record::from_archive(item.kind, item.schema, item.archive()) {
                     Some(Record::Interaction(made)) if !goes => {
                         staying.insert(made.reply_id);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::rhythm::{Next, Rhythm, Seen};
-use crate::device_state::{DeviceState, Thermal};
+use crate::device_state::{DeviceState, NIGHT, Thermal};
 use crate::policy::{Kills, Obstacle, Policy};
 
 const SECOND: u64 = 1000;
@@ -24,15 +24,6 @@ const SAVED: u64 = MINUTE;
 /// A look while waiting, and how long a reply keeps training away after its end, as in `governor`.
 const LOOK: u64 = 5;
 const QUIET: u64 = 200;
-
-const NIGHT: DeviceState = DeviceState {
-    charging: true,
-    idle: true,
-    low_power_mode: false,
-    thermal: Thermal::Nominal,
-    battery_percent: Some(80),
-    free_memory_bytes: Some(1 << 30),
-};
 
 /// What happens, at a millisecond of the trace.
 #[derive(Clone, Copy, Debug)]

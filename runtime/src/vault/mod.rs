@@ -17,8 +17,8 @@
 //!    them. Whoever opens the vault does this first, so a crash only delays it.
 //!
 //! All four happen under [`Vault::lock`]. Other processes may go on writing into the old folder,
-//! which they don't know to be left: what they wrote until step 3 is copied after it, and what they
-//! write later they write again, because they look at the keyring after each record.
+//! which they don't know to be left: what they wrote until step 3 is copied after it. What they write
+//! later is lost, so they have to look at the keyring ([`Vault::check`]) and open the store again.
 
 mod keys;
 mod ring;
