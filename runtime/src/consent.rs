@@ -11,3 +11,14 @@ pub enum Consent {
     /// Nothing is stored.
     Refused,
 }
+
+impl Consent {
+    /// As the newest record in the journal says it.
+    pub(crate) fn of(granted: Option<bool>) -> Consent {
+        match granted {
+            Some(true) => Consent::Granted,
+            Some(false) => Consent::Refused,
+            None => Consent::Unasked,
+        }
+    }
+}

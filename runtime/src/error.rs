@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sapwood_models::{AdapterError, ModelError, TemplateError};
 use thiserror::Error;
 
+use crate::disk::DiskError;
 use crate::journal::JournalError;
 use crate::sample::SampleError;
 use crate::seal::SealError;
@@ -33,7 +34,7 @@ pub enum LearnerError {
     /// A sampling setting is out of range, or the model gave no finite logits.
     #[error(transparent)]
     Sample(#[from] SampleError),
-    /// The store's folder can't be used.
+    /// A folder can't be used: the store's, or the one to export into.
     #[error("cannot use the folder {}: {source}; give the app write access to it", dir.display())]
     Folder {
         /// The folder.
@@ -41,6 +42,9 @@ pub enum LearnerError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file can't be written.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// The adapters can't be read or changed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -152,6 +152,7 @@ impl Learner {
         *progress = Progress::default();
         let time_ms = shared.now_ms();
         let mut kept = shared.kept();
+        kept.catch_up()?;
         let turns = scope.turns(kept.ledger.turns());
         let replies: Vec<u128> = turns.iter().map(|turn| turn.reply_id).collect();
         let sessions: HashSet<u128> = turns.iter().map(|turn| turn.session).collect();

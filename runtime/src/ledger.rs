@@ -7,7 +7,7 @@ use crate::learn::example::{Turn, turn};
 use crate::signal::Signal;
 use crate::store::Digest;
 
-/// All turns that were not forgotten, in the order of the journal, each with its signals.
+/// All turns that were not forgotten, in the order of time, each with its signals.
 #[derive(Default)]
 pub(crate) struct Ledger {
     turns: Vec<Turn>,
@@ -19,10 +19,14 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// All that a journal holds.
+    /// All that a journal holds. Its segments come from several processes: a signal may stand
+    /// before its turn there, and turns not in the order of time.
     pub fn of(scan: &Scan) -> Ledger {
+        let mut records: Vec<&Record> = scan.entries.iter().map(|entry| &entry.record).collect();
+        let is_turn = |record: &Record| matches!(record, Record::Interaction(_));
+        records.sort_by_key(|record| (!is_turn(record), record.time_ms()));
         let mut ledger = Ledger::default();
-        scan.entries.iter().for_each(|entry| ledger.apply(&entry.record));
+        records.into_iter().for_each(|record| ledger.apply(record));
         ledger
     }
 
@@ -31,8 +35,10 @@ impl Ledger {
         match record {
             Record::Interaction(interaction) if self.is_forgotten(interaction.reply_id) => {}
             Record::Interaction(interaction) => {
-                self.index.insert(interaction.reply_id, self.turns.len());
-                self.turns.push(turn(interaction, interaction.surface.clone()));
+                let later = |turn: &&Turn| turn.time_ms > interaction.time_ms;
+                let at = self.turns.len() - self.turns.iter().rev().take_while(later).count();
+                self.turns.insert(at, turn(interaction, interaction.surface.clone()));
+                self.count_from(at);
             }
             Record::Feedback(feedback) => {
                 self.add_signal(feedback.reply_id, &feedback.signal);
@@ -40,13 +46,19 @@ impl Ledger {
             Record::Tombstone(tombstone) => {
                 self.forgotten.extend(&tombstone.reply_ids);
                 self.turns.retain(|turn| !self.forgotten.contains(&turn.reply_id));
-                self.index = self.turns.iter().enumerate().map(|(i, t)| (t.reply_id, i)).collect();
+                self.index.clear();
+                self.count_from(0);
             }
             Record::UsedByGeneration(used) => {
                 self.lineages.entry(used.digest).or_default().extend(&used.reply_ids);
             }
             Record::Consent(_) => {}
         }
+    }
+
+    fn count_from(&mut self, at: usize) {
+        let turns = self.turns.iter().enumerate().skip(at);
+        self.index.extend(turns.map(|(i, turn)| (turn.reply_id, i)));
     }
 
     fn add_signal(&mut self, reply: u128, signal: &Signal) {

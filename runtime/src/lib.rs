@@ -16,6 +16,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod capture;
 mod chat;
 mod config;
 mod consent;
@@ -23,6 +24,7 @@ mod crc;
 mod device_state;
 pub mod disk;
 mod error;
+mod export;
 mod forget;
 pub mod journal;
 pub mod learn;
@@ -43,11 +45,13 @@ mod swap;
 pub mod vault;
 pub mod verify;
 
+pub use capture::{Capture, Shown};
 pub use chat::{Chat, Event, Generation, Options, Reply};
 pub use config::{Anchor, Clock, Config, Learning, Retention, Retrieval};
 pub use consent::Consent;
 pub use device_state::{DeviceState, Thermal};
 pub use error::LearnerError;
+pub use export::Exported;
 pub use forget::{DeletionReceipt, Scope};
 pub use learner::Learner;
 pub use prompt::{Prompt, Shot};

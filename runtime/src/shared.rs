@@ -26,7 +26,7 @@ use crate::signal::Signal;
 use crate::slice::{Foreground, Progress};
 use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, Trial};
 use crate::swap::InForce;
-use crate::vault::Vault;
+use crate::vault::{Vault, VaultError};
 
 /// The adapter that replies are made with.
 pub(crate) struct AdapterSet {
@@ -65,6 +65,8 @@ pub(crate) struct Kept {
     pub silenced: Vec<Scope>,
     pub ledger: Ledger,
     pub consent: Consent,
+    /// Another process forgot something that this one still has in memory.
+    outdated: bool,
     pub retrieval_enabled: bool,
     /// Built anew when an example came or went.
     memory: Option<Memory>,
@@ -83,6 +85,27 @@ pub(crate) struct Went {
 }
 
 impl Kept {
+    /// Takes in what other processes recorded since the last look.
+    ///
+    /// # Errors
+    /// [`VaultError::ChangedElsewhere`] if one of them forgot something: what is in memory here is
+    /// to be thrown away.
+    pub fn catch_up(&mut self) -> Result<(), LearnerError> {
+        self.vault.check()?;
+        let Kept { journal, ledger, consent, memory, outdated, .. } = self;
+        journal.news(&mut |record| match record {
+            Record::Consent(given) => *consent = Consent::of(Some(given.granted)),
+            Record::Tombstone(tombstone) => {
+                *outdated |= !tombstone.reply_ids.iter().all(|id| ledger.is_forgotten(*id));
+            }
+            record => {
+                ledger.apply(&record);
+                *memory = None;
+            }
+        })?;
+        if self.outdated { Err(VaultError::ChangedElsewhere.into()) } else { Ok(()) }
+    }
+
     /// What was built from examples is built anew without those that went.
     pub fn forget_examples(&mut self) {
         self.memory = None;
@@ -104,12 +127,9 @@ impl Shared {
         shred::settle_at_opening(&mut vault, &journal)?;
         expire(&mut journal, &store, (config.clock)());
         let scan = journal.scan()?;
+        journal.follow(&scan);
         let ledger = Ledger::of(&scan);
-        let consent = match scan.consent {
-            Some(true) => Consent::Granted,
-            Some(false) => Consent::Refused,
-            None => Consent::Unasked,
-        };
+        let consent = Consent::of(scan.consent);
         // Before anything is loaded: the last process may have died while it was forgetting.
         forget::finish(&model, &mut store, &ledger)?;
         let set = load_in_force(&model, &mut store)?;
@@ -121,6 +141,7 @@ impl Shared {
             silenced: Vec::new(),
             ledger,
             consent,
+            outdated: false,
             retrieval_enabled: config.retrieval.enabled,
             memory: None,
             watch: Watch::new(config.learning.watch, None),
@@ -165,7 +186,9 @@ impl Shared {
         let mut kept = self.kept();
         let Kept { journal, store, .. } = &mut *kept;
         if expire(journal, store, now_ms) {
-            kept.ledger = Ledger::of(&kept.journal.scan()?);
+            let scan = kept.journal.scan()?;
+            kept.journal.follow(&scan);
+            kept.ledger = Ledger::of(&scan);
             kept.memory = None;
         }
         Ok(())
@@ -197,6 +220,13 @@ impl Shared {
     /// is used; one that has used up its tries is taken back here.
     pub fn begin_use(&self) -> Result<Arc<AdapterSet>, LearnerError> {
         let mut kept = self.kept();
+        if let Err(error) = kept.catch_up() {
+            if matches!(error, LearnerError::Vault(VaultError::ChangedElsewhere)) {
+                return Err(error);
+            }
+            // A disk that fails is no reason not to answer.
+            log::warn!("what other processes did can't be read: {error}");
+        }
         let candidate = kept.store.candidate().map(|g| g.digest);
         if candidate.is_some()
             && candidate == self.in_force().digest
@@ -259,6 +289,7 @@ impl Shared {
         went: Went,
     ) -> Result<(), LearnerError> {
         let mut kept = self.kept();
+        kept.catch_up()?;
         let tokens = interaction.tokens;
         let mut forgotten = kept.silenced[went.silenced..].iter();
         let quotes = forgotten.any(|scope| scope.covers(&interaction));
@@ -310,6 +341,7 @@ impl Shared {
     pub fn signal(&self, reply: u128, signal: Signal) -> Result<(), LearnerError> {
         let time_ms = self.now_ms();
         let mut kept = self.kept();
+        kept.catch_up()?;
         if kept.consent != Consent::Granted {
             return Ok(());
         }
@@ -326,7 +358,10 @@ impl Shared {
     }
 
     pub fn record(&self, kept: &mut Kept, record: Record) -> Result<(), LearnerError> {
-        kept.journal.append(&record, self.now_ms())?;
+        let appended = kept.journal.append(&record, self.now_ms());
+        // Looked at after the write: who leaves the epoch later than this takes the record along.
+        kept.vault.check()?;
+        appended?;
         kept.ledger.apply(&record);
         Ok(())
     }

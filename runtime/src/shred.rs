@@ -88,7 +88,7 @@ struct Moved {
 }
 
 impl Moved {
-    fn to(next: &Epoch, journal: &Journal, store: &Store) -> Result<Moved, LearnerError> {
+    fn to(next: &Epoch, journal: &Journal, store: &mut Store) -> Result<Moved, LearnerError> {
         let seen = journal.copy_to(next)?;
         let others_wait = store.copy_to(next)?;
         let (journal, store) = (journal.reopen(next)?, store.reopen(next)?);

@@ -7,9 +7,12 @@ use crate::disk::at;
 use crate::vault::Epoch;
 
 impl Journal {
-    /// The journal in the folder of another epoch, with the same limits.
+    /// The journal in the folder of another epoch, with the same limits. What was read here is no
+    /// news there.
     pub(crate) fn reopen(&self, there: &Epoch) -> Result<Journal, JournalError> {
-        Journal::open(there.disk.clone(), there.seal.clone(), self.limits)
+        let mut journal = Journal::open(there.disk.clone(), there.seal.clone(), self.limits)?;
+        journal.known.ids.clone_from(&self.known.ids);
+        Ok(journal)
     }
 
     /// Writes into `to` every record that no tombstone takes back, durably and under its id, and no

@@ -18,6 +18,7 @@
 
 mod copy;
 mod error;
+mod follow;
 mod read;
 mod record;
 mod segment;
@@ -36,6 +37,7 @@ pub use segment::End;
 
 use crate::disk::{Disk, at};
 use crate::seal::Seal;
+use follow::Known;
 use segment::{Encoder, Item};
 
 const FOLDER: &str = "j";
@@ -97,6 +99,7 @@ pub struct Journal {
     pending_since_ms: u64,
     /// Segments are named by time, and later ones must sort behind earlier ones.
     newest_ms: u64,
+    known: Known,
 }
 
 impl Journal {
@@ -118,6 +121,7 @@ impl Journal {
             pending_bytes: 0,
             pending_since_ms: 0,
             newest_ms: newest_ms.unwrap_or(0),
+            known: Known::default(),
         })
     }
 
@@ -133,6 +137,7 @@ impl Journal {
         if self.pending.is_empty() {
             self.pending_since_ms = now_ms;
         }
+        let id = item.id();
         self.pending.push(item);
         let written = self.write_newest(now_ms).and_then(|()| {
             if record.must_be_durable() { self.flush(now_ms) } else { self.tick(now_ms) }
@@ -141,6 +146,7 @@ impl Journal {
             // Not acknowledged, so nobody waits for it; what came before stays in `pending`.
             self.pending.pop();
         }
+        self.known.ids.insert(id);
         written
     }
 

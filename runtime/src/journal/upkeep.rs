@@ -173,7 +173,7 @@ impl Journal {
         Ok(())
     }
 
-    fn is_open(&self, path: &str) -> bool {
+    pub(super) fn is_open(&self, path: &str) -> bool {
         self.open.as_ref().is_some_and(|open| open.path == path)
     }
 }

@@ -124,6 +124,7 @@ impl Learner {
     /// slice goes on from the last checkpoint.
     pub fn train_slice(&self, budget: Budget, stop: &Stop) -> Result<SliceReport, LearnerError> {
         let mut progress = self.shared.training.lock().expect("nothing panics under this lock");
+        self.shared.kept().catch_up()?;
         self.shared.expire()?;
         self.shared.shred(&mut self.shared.kept());
         let deadline = Instant::now().checked_add(budget.time);

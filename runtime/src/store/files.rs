@@ -65,9 +65,11 @@ impl Store {
     }
 
     /// Seals everything that is kept anew, in the folder of another epoch, durably. Nobody else
-    /// changes this store until the lock is dropped.
-    pub(crate) fn copy_to(&self, to: &Epoch) -> Result<Lock, StoreError> {
+    /// changes this store until the lock is dropped, and whoever has it open finds it changed.
+    pub(crate) fn copy_to(&mut self, to: &Epoch) -> Result<Lock, StoreError> {
         let lock = self.lock()?;
+        // Another process may wait for the lock to commit here, where nobody looks any more.
+        self.commit(self.manifest.clone())?;
         let disk = &*to.disk;
         for folder in [ADAPTERS, CHECKPOINTS] {
             at("make folder", folder, disk.make_dir(folder))?;

@@ -17,8 +17,9 @@
 //!    them. Whoever opens the vault does this first, so a crash only delays it.
 //!
 //! All four happen under [`Vault::lock`]. Other processes may go on writing into the old folder,
-//! which they don't know to be left: what they wrote until step 3 is copied after it. What they write
-//! later is lost, so they have to look at the keyring ([`Vault::check`]) and open the store again.
+//! which they don't know to be left: what they wrote until step 3 is copied after it. So they look
+//! at the keyring after each write ([`Vault::check`]), and what they wrote too late is not
+//! acknowledged.
 
 mod keys;
 mod ring;

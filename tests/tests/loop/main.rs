@@ -5,8 +5,10 @@
 
 mod conversation;
 mod device;
+mod export;
 mod forget;
 mod judging;
+mod processes;
 mod refusal;
 mod retention;
 mod shred;

@@ -273,7 +273,7 @@ fn a_disk_that_refuses_or_fails_loses_nothing() {
         let (learner, turns) = with_one_turn(&disk);
         from_now_on(&disk, kind);
         let error = learner.signal(turns[0].reply_id, Signal::Accepted).unwrap_err();
-        assert!(matches!(error, LearnerError::Journal(JournalError::Disk(_))), "{error}");
+        assert!(matches!(error, LearnerError::Vault(VaultError::Disk(_))), "{error}");
         if kind == FaultKind::Denied {
             assert!(error.to_string().contains("write access to its own folder"), "{error}");
         }

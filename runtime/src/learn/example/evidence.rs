@@ -241,7 +241,9 @@ struct Context<'a> {
 impl<'a> Context<'a> {
     fn of(turns: &'a [Turn]) -> Context<'a> {
         let mut lengths: HashMap<&str, Vec<u32>> = HashMap::new();
-        for t in turns.iter().filter(|t| !t.has(|s| matches!(s, Signal::Stopped { .. }))) {
+        // Replies recorded without a model have no length in tokens.
+        let whole = |t: &&Turn| !t.has(|s| matches!(s, Signal::Stopped { .. }));
+        for t in turns.iter().filter(|t| t.reply_tokens > 0).filter(whole) {
             lengths.entry(&t.surface).or_default().push(t.reply_tokens);
         }
         let median = |mut l: Vec<u32>| {
