@@ -405,6 +405,7 @@ impl Generation {
             looping: ends_in_loop(&self.tokens),
             fastest: self.fastest,
             silenced: self.silenced,
+            replaces: self.replaces.is_some(),
         };
         self.shared.replied(interaction, &self.ready.pinned, went)?;
         if let Some(replaced) = self.replaces.take() {

@@ -142,6 +142,24 @@ impl Learner {
         self.shared.rollback()
     }
 
+    /// Refuses an adapter for good, wherever it stands and whether it is known here or not: the
+    /// app's maker has heard that it is bad.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn refuse(&self, adapter: &Digest) -> Result<(), LearnerError> {
+        self.shared.refuse(adapter)
+    }
+
+    /// Says that the app stays with this base model: adapters of other ones, which were laid to
+    /// rest when it came, are deleted.
+    ///
+    /// # Errors
+    /// A failing disk.
+    pub fn confirm_base(&self) -> Result<(), LearnerError> {
+        Ok(self.shared.kept().store.confirm_base()?)
+    }
+
     /// Says that the last process ended for a reason that was not the adapter's fault (the user
     /// swiped the app away, the system updated it): an interrupted trial is then not counted.
     ///

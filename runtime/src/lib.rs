@@ -31,6 +31,7 @@ pub mod learn;
 mod learner;
 mod ledger;
 pub mod memory;
+mod notice;
 pub mod policy;
 mod prompt;
 pub mod rng;

@@ -82,6 +82,8 @@ pub(crate) struct Went {
     pub fastest: Option<Duration>,
     /// What had been forgotten when its conversation began.
     pub silenced: usize,
+    /// It took the place of another reply to the same request.
+    pub replaces: bool,
 }
 
 impl Kept {
@@ -273,6 +275,12 @@ impl Shared {
         Ok(taken)
     }
 
+    pub fn refuse(&self, digest: &Digest) -> Result<(), LearnerError> {
+        let mut kept = self.kept();
+        kept.store.mark_bad(digest)?;
+        self.put_in_force(&mut kept)
+    }
+
     /// The adapter made logits that are not finite: it goes at once.
     pub fn damaged(&self, used: &AdapterSet) {
         let mut kept = self.kept();
@@ -294,7 +302,11 @@ impl Shared {
         let mut forgotten = kept.silenced[went.silenced..].iter();
         let quotes = forgotten.any(|scope| scope.covers(&interaction));
         if kept.consent == Consent::Granted && !quotes {
+            let reply = interaction.reply_id;
             self.record(&mut kept, Record::Interaction(interaction))?;
+            if !went.replaces {
+                self.notice_rephrase(&mut kept, reply)?;
+            }
         }
         // A device that slows down by itself says nothing about an adapter.
         let fastest = went.fastest.filter(|_| self.device().is_at_full_speed());
@@ -394,11 +406,15 @@ impl Shared {
         if !kept.retrieval_enabled {
             return Vec::new();
         }
+        self.shots(self.remembered(&mut kept), surface, turns, &[])
+    }
+
+    /// All that can be retrieved now.
+    pub fn remembered<'a>(&self, kept: &'a mut Kept) -> &'a Memory {
         if kept.memory.is_none() {
-            kept.memory = Some(self.memory(&kept, &HashSet::new()));
+            kept.memory = Some(self.memory(kept, &HashSet::new()));
         }
-        let memory = kept.memory.as_ref().expect("just built");
-        self.shots(memory, surface, turns, &[])
+        kept.memory.as_ref().expect("just built")
     }
 
     /// What a memory recalls for a request, without what comes from the `excluded` replies. Nothing

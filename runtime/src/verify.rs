@@ -95,11 +95,6 @@ impl Check {
     }
 }
 
-/// All checks on one text; the first failure, if any.
-pub fn verify_all(checks: &[Check], text: &str) -> Result<(), Failure> {
-    checks.iter().try_for_each(|check| check.verify(text))
-}
-
 fn verify_json(text: &str, keys: &[String]) -> Result<(), Failure> {
     let value: serde_json::Value = serde_json::from_str(text)
         .map_err(|e| Failure::NotAnObject { line: e.line(), column: e.column() })?;

@@ -188,7 +188,9 @@ impl From<runtime::LearnerError> for LearnerError {
             Error::Sample(SampleError::Setting { .. }) => LearnerError::Invalid { detail },
             Error::Sample(SampleError::NonFinite { .. }) => LearnerError::Adapter { detail },
             Error::Sample(SampleError::Empty) => LearnerError::Model { detail },
-            Error::Folder { .. } | Error::Seal(_) => LearnerError::Storage { detail },
+            Error::Folder { .. } | Error::Disk(_) | Error::Seal(_) => {
+                LearnerError::Storage { detail }
+            }
             Error::UnknownReply { .. } | Error::NothingToRegenerate => {
                 LearnerError::NotFound { detail }
             }

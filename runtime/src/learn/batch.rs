@@ -6,7 +6,6 @@
 //! arXiv 2310.06762; self-synthesised rehearsal, arXiv 2403.01244).
 
 use crate::rng::Rng;
-use std::collections::BTreeMap;
 
 /// Where a training row comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,20 +35,6 @@ pub struct Mix {
 impl Default for Mix {
     fn default() -> Mix {
         Mix { new: 0.5, replay: 0.3, anchor: 0.2 }
-    }
-}
-
-impl Mix {
-    /// After a trial on which the anchors' score fell by `drop_points`: more than one point raises
-    /// the replay share by half, up to 0.7, at the cost of the new examples, and halves the
-    /// learning rate. Returns the mix and the factor on the learning rate.
-    pub fn after_trial(self, drop_points: f64) -> (Mix, f64) {
-        if drop_points <= 1.0 {
-            return (self, 1.0);
-        }
-        let total = self.new + self.replay + self.anchor;
-        let replay = (self.replay * 1.5).min(0.7 * total).min(total - self.anchor);
-        (Mix { new: total - self.anchor - replay, replay, anchor: self.anchor }, 0.5)
     }
 }
 
@@ -128,43 +113,6 @@ fn apportion(shares: [f64; 3], seats: usize) -> [usize; 3] {
     out
 }
 
-/// One candidate for the replay buffer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Item {
-    /// First id of its lineage.
-    pub id: u128,
-    /// Its category.
-    pub category: String,
-    /// Its weight: decayed items are kept less often.
-    pub weight: f64,
-}
-
-/// Chooses at most `capacity` items, the categories as evenly as they can be filled, and within a
-/// category by weighted reservoir sampling: the greatest `ln(u) / w` stay (Efraimidis and
-/// Spirakis, 2006). `u` is a hash of (seed, id), so the choice depends on the items alone, not on
-/// their order, and hardly changes when one is added. Returns indices, rising.
-pub fn reservoir(items: &[Item], capacity: usize, seed: u64) -> Vec<usize> {
-    let mut groups: BTreeMap<&str, Vec<(f64, u128, usize)>> = BTreeMap::new();
-    for (index, item) in items.iter().enumerate() {
-        let u = Rng::at(seed, &[item.id as u64, (item.id >> 64) as u64]).uniform();
-        let key = (1.0 - u).ln() / item.weight.max(f64::MIN_POSITIVE);
-        groups.entry(&item.category).or_default().push((key, item.id, index));
-    }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_by_key(Vec::len);
-    let (mut left, mut kept) = (capacity, Vec::new());
-    let count = groups.len();
-    for (done, mut group) in groups.into_iter().enumerate() {
-        // Small groups first: what they don't need is shared by the rest.
-        let quota = left.div_ceil(count - done).min(group.len()).min(left);
-        group.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        kept.extend(group[..quota].iter().map(|g| g.2));
-        left -= quota;
-    }
-    kept.sort_unstable();
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,34 +147,6 @@ mod tests {
                 prop_assert_eq!(flat.len(), 60 * rows);
             }
         }
-
-        #[test]
-        fn the_reservoir_ignores_order_and_fills_categories_evenly(
-            seed in any::<u64>(), sizes in prop::collection::vec(0usize..30, 1..5),
-            capacity in 0usize..60,
-        ) {
-            let mut items = Vec::new();
-            for (c, size) in sizes.iter().enumerate() {
-                for i in 0..*size {
-                    let id = (c * 1000 + i) as u128;
-                    items.push(Item { id, category: format!("c{c}"), weight: 1.0 });
-                }
-            }
-            let ids = |items: &[Item], kept: Vec<usize>| {
-                let mut ids: Vec<u128> = kept.into_iter().map(|k| items[k].id).collect();
-                ids.sort_unstable();
-                ids
-            };
-            let kept = ids(&items, reservoir(&items, capacity, seed));
-            prop_assert_eq!(kept.len(), capacity.min(items.len()));
-            let count = |c: usize| kept.iter().filter(|&&id| id as usize / 1000 == c).count();
-            let least = (0..sizes.len()).filter(|&c| count(c) < sizes[c]).map(count).min();
-            for c in 0..sizes.len() {
-                prop_assert!(least.is_none_or(|l| count(c) <= l + 1));
-            }
-            items.reverse();
-            prop_assert_eq!(ids(&items, reservoir(&items, capacity, seed)), kept);
-        }
     }
 
     #[test]
@@ -238,27 +158,5 @@ mod tests {
         assert_eq!(Plan::new(4, Mix::default(), [9, 0, 0], 1).slots, [20, 0, 0]);
         assert_eq!(apportion([0.98, 0.01, 0.01], 20), [18, 1, 1]);
         assert!(Plan::new(4, Mix::default(), [0, 0, 0], 1).step(3).is_empty());
-    }
-
-    #[test]
-    fn a_drop_on_anchors_raises_replay() {
-        let (mix, rate) = Mix::default().after_trial(1.5);
-        assert!((mix.replay - 0.45).abs() < 1e-12 && (mix.new - 0.35).abs() < 1e-12);
-        assert_eq!(rate, 0.5);
-        assert_eq!(Mix::default().after_trial(0.5), (Mix::default(), 1.0));
-        let (mix, _) = mix.after_trial(2.0).0.after_trial(2.0);
-        assert!((mix.replay - 0.7).abs() < 1e-12 && mix.new > 0.0);
-    }
-
-    #[test]
-    fn heavier_items_stay_more_often() {
-        let items: Vec<Item> = (0..100u128)
-            .map(|id| Item { id, category: "c".into(), weight: if id < 50 { 1.0 } else { 0.25 } })
-            .collect();
-        let heavy: usize = (0..200)
-            .map(|seed| reservoir(&items, 20, seed).into_iter().filter(|&i| i < 50).count())
-            .sum();
-        let share = heavy as f64 / 4000.0;
-        assert!((0.74..0.84).contains(&share), "{share}");
     }
 }

@@ -291,3 +291,36 @@ fn what_the_model_does_rightly_by_itself_is_not_shown_to_it() {
     learner.signal(shown.id, Signal::Accepted).unwrap();
     assert_eq!(learner.turns()[2].shots, 2);
 }
+
+#[test]
+fn who_asks_again_in_other_words_is_noticed() {
+    let disk = SimDisk::new();
+    let learner = open(&disk, config());
+    learner.set_consent(Consent::Granted).unwrap();
+    learner.set_retrieval(false);
+    let respond = |chat: &sapwood::Chat, request: &str| {
+        chat.respond(request, greedy(4)).unwrap().finish().unwrap().id
+    };
+    let things = ["parcel", "invoice", "printer", "ticket", "contract", "keyboard"];
+    let doings = ["has not arrived", "was sent twice", "is broken again"];
+    for (thing, doing) in things.iter().flat_map(|t| doings.iter().map(move |d| (t, d))) {
+        let chat = learner.chat("mail", None, Vec::new()).unwrap();
+        let reply = respond(&chat, &format!("Triage: my {thing} {doing}"));
+        learner.signal(reply, Signal::Edited { text: format!("office, {thing}") }).unwrap();
+    }
+    let signals = |reply: u128| {
+        let turns = learner.turns();
+        turns.into_iter().find(|turn| turn.reply_id == reply).unwrap().signals
+    };
+    let chat = learner.chat("mail", None, Vec::new()).unwrap();
+    let first = respond(&chat, "Triage: my parcel has not arrived");
+    let other = respond(&chat, "Triage: my printer is broken again");
+    assert!(signals(first).is_empty(), "another matter");
+    let again = respond(&chat, "I meant: my printer is broken");
+    assert_eq!(signals(other), [Signal::Rephrased { new_reply: again }]);
+    learner.signal(again, Signal::Accepted).unwrap();
+    respond(&chat, "Again: my printer is broken");
+    assert_eq!(signals(again), [Signal::Accepted], "the user was content");
+    let instead = chat.regenerate(greedy(4)).unwrap().finish().unwrap().id;
+    assert!(signals(instead).is_empty());
+}

@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use sapwood::disk::Disk;
 use sapwood::disk::sim::{Fault, FaultKind, SimDisk};
 use sapwood::journal::JournalError;
 use sapwood::learn::example::Turn;
@@ -92,6 +93,13 @@ fn an_adapter_sleeps_while_another_base_is_used() {
     assert_eq!(back.turns(), turns);
     back.activate(&own).unwrap();
     assert_eq!(back.adapter_in_force(), Some(own));
+    drop(back);
+    // The app stays with the other base: what was kept for this one goes.
+    let elsewhere = Learner::open_on(disk_of(&disk), other_base(), config()).unwrap();
+    elsewhere.confirm_base().unwrap();
+    assert!(disk.list("e1/a").unwrap().is_empty());
+    drop(elsewhere);
+    assert_eq!(open(&disk, config()).adapter_in_force(), None);
 }
 
 fn disk_of(disk: &SimDisk) -> Arc<SimDisk> {

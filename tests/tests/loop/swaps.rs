@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sapwood::disk::sim::SimDisk;
 use sapwood::sample::Sampler;
-use sapwood::store::{Digest, StoreError};
+use sapwood::store::{Digest, StoreError, digest_of};
 use sapwood::{Learner, LearnerError, Prompt};
 use sapwood_models::{Adapter, AdapterFile, Cache, Message, Model, Role, TokenType};
 
@@ -234,4 +234,24 @@ fn a_running_generation_ends_with_the_adapter_that_it_began_with() {
         (None, Alone::default().answer(&model, None, None, &turns))
     );
     assert_eq!(learner.adapter_in_force(), Some(digest));
+}
+
+#[test]
+fn what_the_app_refuses_goes_at_once_and_never_comes_back() {
+    let disk = SimDisk::new();
+    let learner = open(&disk, config());
+    let (bytes, unknown) = (adapter_bytes(learner.model(), 1), adapter_bytes(learner.model(), 2));
+    let digest = learner.stage(&bytes).unwrap();
+    learner.activate(&digest).unwrap();
+    learner.refuse(&digest).unwrap();
+    assert_eq!(learner.adapter_in_force(), None);
+    learner.refuse(&digest_of(&unknown)).unwrap();
+    drop(learner);
+    let learner = open(&disk, config());
+    for refused in [bytes, unknown] {
+        assert!(matches!(
+            learner.stage(&refused),
+            Err(LearnerError::Store(StoreError::Refused { .. }))
+        ));
+    }
 }
