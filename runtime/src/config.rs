@@ -138,9 +138,14 @@ impl Config {
     /// Defaults for a store in `dir`, sealed with one key of the host ([`HostKey`]: 32 secret random
     /// bytes, from the platform's key store), with the system's clock.
     pub fn new(dir: impl Into<PathBuf>, key: [u8; 32]) -> Config {
+        Config::with_keys(dir, Arc::new(HostKey::new(key)))
+    }
+
+    /// The same for a store whose keys `keys` holds.
+    pub fn with_keys(dir: impl Into<PathBuf>, keys: Arc<dyn KeyProvider>) -> Config {
         Config {
             dir: dir.into(),
-            keys: Arc::new(HostKey::new(key)),
+            keys,
             context_tokens: 2048,
             retrieval: Retrieval::default(),
             retention: Retention::default(),

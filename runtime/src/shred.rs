@@ -18,7 +18,7 @@ use crate::vault::{Epoch, Vault, VaultError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Erasure {
     /// They are still there, sealed: the key store, the disk or another process stood in the way.
-    /// The next training slice, opening or request to forget tries again.
+    /// The next training slice or request to forget tries again.
     Pending,
     /// They were deleted, and the key under which they were sealed was not kept. All epochs of this
     /// store hang on one key of the host, though: with that and old copies of the folder they

@@ -13,22 +13,7 @@ import android.os.BatteryManager
 import android.os.Build
 import android.os.PowerManager
 import java.io.File
-import java.io.InputStream
-import java.io.OutputStream
-import java.security.Key
-import java.security.KeyStoreSpi
-import java.security.Provider
-import java.security.ProviderException
-import java.security.SecureRandom
 import java.security.Security
-import java.security.UnrecoverableKeyException
-import java.security.cert.Certificate
-import java.security.spec.AlgorithmParameterSpec
-import java.util.Collections
-import java.util.Date
-import javax.crypto.KeyGeneratorSpi
-import javax.crypto.SecretKey
-import javax.crypto.spec.SecretKeySpec
 import kotlinx.coroutines.runBlocking
 import org.junit.rules.ExternalResource
 import sapwood.Config
@@ -50,7 +35,8 @@ class Phone(private val configure: Config.() -> Unit = {}) : ExternalResource() 
 
     inner class App : Application(), LearnerOwner {
         override val learner = AppLearner(this) {
-            given.config().copy(folder = it.folder, key = it.key).apply(configure)
+            given.config().copy(folder = it.folder, key = null, keyProvider = it.keyProvider)
+                .apply(configure)
         }
 
         override fun getApplicationContext(): Context = this
@@ -100,7 +86,7 @@ class Phone(private val configure: Config.() -> Unit = {}) : ExternalResource() 
         Build.VERSION.SDK_INT = 32
         Security.insertProviderAt(FakeKeystore, 1)
         FakeKeystore.held.clear()
-        FakeKeystore.ill = false
+        FakeKeystore.state = FakeKeystore.State.WELL
     }
 
     override fun after() {
@@ -185,65 +171,5 @@ class FakeMemory : ActivityManager() {
                 override fun getReason() = reason
             }
         }
-    }
-}
-
-/** Keeps keys in memory, under the name of Android's, with AES as the JVM does it. */
-object FakeKeystore : Provider("AndroidKeyStore", "1", "for tests") {
-    val held = mutableMapOf<String, SecretKey>()
-    /** As the service may be on a real phone. */
-    var ill = false
-
-    init {
-        put("KeyStore.AndroidKeyStore", Entries::class.java.name)
-        put("KeyGenerator.AES", Generator::class.java.name)
-    }
-
-    private fun readResolve(): Any = FakeKeystore
-
-    class Generator : KeyGeneratorSpi() {
-        override fun engineInit(random: SecureRandom?) = Unit
-        override fun engineInit(spec: AlgorithmParameterSpec?, random: SecureRandom?) = Unit
-        override fun engineInit(bits: Int, random: SecureRandom?) = Unit
-
-        override fun engineGenerateKey(): SecretKey {
-            if (ill) throw ProviderException("ill")
-            val bytes = ByteArray(32).also { SecureRandom().nextBytes(it) }
-            return SecretKeySpec(bytes, "AES").also { held["sapwood.store"] = it }
-        }
-    }
-
-    class Entries : KeyStoreSpi() {
-        override fun engineLoad(stream: InputStream?, password: CharArray?) = Unit
-        override fun engineGetKey(alias: String, password: CharArray?): Key? {
-            if (ill) throw UnrecoverableKeyException("ill")
-            return held[alias]
-        }
-
-        override fun engineDeleteEntry(alias: String) {
-            held -= alias
-        }
-
-        override fun engineAliases() = Collections.enumeration(held.keys)
-        override fun engineContainsAlias(alias: String) = alias in held
-        override fun engineSize() = held.size
-        override fun engineIsKeyEntry(alias: String) = alias in held
-        override fun engineIsCertificateEntry(alias: String) = false
-        override fun engineGetCertificateChain(alias: String): Array<Certificate>? = null
-        override fun engineGetCertificate(alias: String): Certificate? = null
-        override fun engineGetCertificateAlias(certificate: Certificate?): String? = null
-        override fun engineGetCreationDate(alias: String): Date? = null
-        override fun engineStore(stream: OutputStream?, password: CharArray?) = refused()
-        override fun engineSetCertificateEntry(alias: String, certificate: Certificate?) = refused()
-        override fun engineSetKeyEntry(alias: String, key: ByteArray?, chain: Array<Certificate>?) =
-            refused()
-        override fun engineSetKeyEntry(
-            alias: String,
-            key: Key?,
-            password: CharArray?,
-            chain: Array<Certificate>?,
-        ) = refused()
-
-        private fun refused(): Unit = throw UnsupportedOperationException()
     }
 }

@@ -6,7 +6,8 @@
 Every class and member in API.TXT must stand in SIGNATURES, a published list of the platform's API
 (npm's @nativescript/types-android), with the same types as far as that list tells them, with the
 value that constants have, and must be as old as API.TXT says. What is written has signatures alone:
-methods return nothing, zero, or, where builders do, their object.
+methods return nothing, zero, or, where builders do, their object. A class that is `played` is only
+checked.
 """
 
 import re
@@ -36,6 +37,7 @@ class Class:
     name: str
     parents: str
     since: int
+    played: bool = False
     members: list = field(default_factory=list)
 
 
@@ -98,9 +100,9 @@ def ours(path):
         since = int(found[1]) if found else 0
         line = line[: found.start()] if found else line
         if not line.startswith(" "):
-            found = re.fullmatch(r"((?:abstract )?class|interface) ([\w.]+)(.*)", line)
+            found = re.fullmatch(r"(played )?((?:abstract )?class|interface) ([\w.]+)(.*)", line)
             assert found, f"{path}:{number}: no class"
-            classes.append(Class(found[1], found[2], found[3].strip(), since))
+            classes.append(Class(found[2], found[3], found[4].strip(), since, bool(found[1])))
         else:
             classes[-1].members.append(member_ours(line.strip(), since, f"{path}:{number}"))
     return classes
@@ -216,7 +218,8 @@ def java_class(owner, inner, twins, indent=""):
 def write(classes, twins, folder):
     inner = defaultdict(list)
     for one in classes:
-        inner[one.name.rpartition(".")[0]].append(one)
+        if not one.played:
+            inner[one.name.rpartition(".")[0]].append(one)
     for package, outer in inner.items():
         if any(part[:1].isupper() for part in package.split(".")):
             continue

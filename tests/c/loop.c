@@ -1,28 +1,14 @@
 /* The whole loop through the C interface on the library's own model: chat, stream, cancel, signals,
- * training, adapters, rollback; and everything that a program can get wrong.
+ * training, adapters, rollback; everything that a program can get wrong; and keys.
  *
  *   loop FOLDER ADAPTER_FILE
  */
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "sapwood.h"
+#include "check.h"
 
-static int checks;
-
-#define CHECK(what)                                                                \
-    do {                                                                           \
-        checks++;                                                                  \
-        if (!(what)) {                                                             \
-            char text[256];                                                        \
-            sapwood_last_error(text, sizeof text);                                 \
-            fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #what, text);  \
-            exit(1);                                                               \
-        }                                                                          \
-    } while (0)
-#define OK(call) CHECK((call) == SAPWOOD_OK)
+int checks;
 
 static const uint8_t KEY[32] = {1, 2, 3, 4, 5, 6, 7, 8};
 
@@ -63,8 +49,7 @@ static sapwood_sampling greedy(uint32_t max_tokens) {
     return sampling;
 }
 
-/* A reply to a request, without streaming. */
-static sapwood_reply ask(sapwood_learner *learner, const char *request, uint32_t max_tokens) {
+sapwood_reply ask(sapwood_learner *learner, const char *request, uint32_t max_tokens) {
     sapwood_chat *chat = NULL;
     OK(sapwood_chat_open(learner, "triage", NULL, NULL, 0, &chat));
     sapwood_sampling sampling = greedy(max_tokens);
@@ -442,6 +427,7 @@ int main(int count, char **arguments) {
     char other[512];
     snprintf(other, sizeof other, "%s-little", arguments[1]);
     little_memory(other);
+    keys(arguments[1]);
     printf("%d checks passed\n", checks);
     return 0;
 }

@@ -1,11 +1,13 @@
 """The whole loop through the wheel, with the real interpreter: chat, stream, cancel, signals,
-training, adapters, rollback, errors, a panic, threads.
+training, adapters, rollback, errors, a panic, threads, keys.
 
     ADAPTER=adapter.gguf python -m unittest tests/python/test_loop.py
 """
 
 import datetime
 import gc
+import hashlib
+import hmac
 import os
 import resource
 import tempfile
@@ -14,8 +16,8 @@ import typing
 import unittest
 
 import sapwood
-from sapwood import Config, Consent, DeviceState, IdlePolicy, LearnerError, Sampling, Signal
-from sapwood import StopReason, StopToken, Thermal, TrainPolicy
+from sapwood import Config, Consent, DeviceState, Erasure, IdlePolicy, KeyProviderError
+from sapwood import LearnerError, Sampling, Scope, Signal, StopReason, StopToken, Thermal, TrainPolicy
 
 KEY = bytes(range(32))
 GREEDY = Sampling(temperature=0.0, max_tokens=8)
@@ -35,6 +37,42 @@ def ask(learner, text, sampling=GREEDY):
     assert done.is_done(), done
     assert "".join(piece.delta for piece in pieces) == done.reply.text
     return done.reply
+
+
+class KeyStore(sapwood.KeyProvider):
+    """Keys in memory: what it destroys is gone."""
+
+    def __init__(self):
+        self.keys = {}
+        self.refusal = None
+
+    def create_epoch(self, epoch):
+        self._refuse()
+        self.keys[epoch] = os.urandom(32)
+
+    def wrap(self, epoch, secret):
+        self._refuse()
+        salt = os.urandom(16)
+        sealed = bytes(map(int.__xor__, secret, self._sum(epoch, b"stream" + salt)))
+        return salt + sealed + self._sum(epoch, salt + sealed)
+
+    def unwrap(self, epoch, wrapped):
+        self._refuse()
+        salt, sealed, tag = wrapped[:16], wrapped[16:48], wrapped[48:]
+        if epoch not in self.keys or not hmac.compare_digest(tag, self._sum(epoch, salt + sealed)):
+            raise KeyProviderError.Permanent()
+        return bytes(map(int.__xor__, sealed, self._sum(epoch, b"stream" + salt)))
+
+    def destroy_epoch(self, epoch):
+        self._refuse()
+        self.keys.pop(epoch, None)
+
+    def _sum(self, epoch, text):
+        return hmac.digest(self.keys[epoch], text, hashlib.sha256)
+
+    def _refuse(self):
+        if self.refusal:
+            raise self.refusal
 
 
 class Loop(unittest.TestCase):
@@ -150,16 +188,79 @@ class Loop(unittest.TestCase):
     def test_what_is_forgotten_is_gone_with_what_learned_from_it(self):
         learner = self.taught()
         kept = learner.samples()
-        receipt = learner.forget(sapwood.Scope.REPLY(reply_id=kept[0].reply_id))
+        receipt = learner.forget(Scope.REPLY(reply_id=kept[0].reply_id))
         self.assertEqual((receipt.replies, receipt.adapters), ([kept[0].reply_id], []))
-        self.assertEqual(receipt.erasure, sapwood.Erasure.DELETED)
+        self.assertEqual(receipt.erasure, Erasure.DELETED)
         with self.assertRaises(LearnerError.NotFound):
             learner.signal(kept[0].reply_id, Signal.ACCEPTED())
-        receipt = learner.forget(sapwood.Scope.CONVERSATION(conversation=kept[1].conversation))
+        receipt = learner.forget(Scope.CONVERSATION(conversation=kept[1].conversation))
         self.assertEqual(receipt.replies, [kept[1].reply_id])
-        learner.forget(sapwood.Scope.EVERYTHING())
+        learner.forget(Scope.EVERYTHING())
         self.assertEqual(learner.samples(), [])
         self.assertEqual(self.open().samples(), [])
+
+    def told(self, keys):
+        """A learner on a key store of its own, and two replies that it keeps."""
+        learner = self.open(key=None, key_provider=keys)
+        learner.set_consent(Consent.GRANTED)
+        return learner, [ask(learner, f"Triage: parcel {n} is late").id for n in range(2)]
+
+    def test_what_is_forgotten_loses_its_key(self):
+        keys = KeyStore()
+        learner, (first, second) = self.told(keys)
+        self.assertEqual(list(keys.keys), [1])
+        receipt = learner.forget(Scope.REPLY(reply_id=first))
+        self.assertEqual((receipt.erasure, list(keys.keys)), (Erasure.SHREDDED, [2]))
+        del learner
+        gc.collect()
+        kept = self.open(key=None, key_provider=keys).samples()
+        self.assertEqual([sample.reply_id for sample in kept], [second])
+
+    def test_a_key_store_that_is_locked_costs_nothing(self):
+        keys = KeyStore()
+        learner, (first, second) = self.told(keys)
+        keys.refusal = KeyProviderError.Unavailable()
+        receipt = learner.forget(Scope.REPLY(reply_id=first))
+        self.assertEqual((receipt.erasure, list(keys.keys)), (Erasure.PENDING, [1]))
+        del learner
+        gc.collect()
+        with self.assertRaisesRegex(LearnerError.Busy, "try again when the device is unlocked"):
+            self.open(key=None, key_provider=keys)
+        keys.refusal = None
+        learner = self.open(key=None, key_provider=keys)
+        self.assertEqual([sample.reply_id for sample in learner.samples()], [second])
+        learner.train_slice(datetime.timedelta(0))
+        self.assertEqual(list(keys.keys), [2], "the slice ended what was asked for")
+
+    def test_what_a_key_provider_throws_is_told_with_what_to_do(self):
+        keys = KeyStore()
+        self.told(keys)
+        gc.collect()
+        cases = [
+            (KeyProviderError.Permanent(), LearnerError.Key, "move the folder away"),
+            (KeyProviderError.Denied(), LearnerError.Busy, "ask the user"),
+            (ZeroDivisionError("told nobody"), LearnerError.Invalid, "correct it"),
+        ]
+        for keys.refusal, kind, advice in cases:
+            with self.subTest(kind.__name__), self.assertRaisesRegex(kind, advice) as caught:
+                self.open(key=None, key_provider=keys)
+            self.assertNotIn("told nobody", str(caught.exception))
+        keys.refusal, keys.unwrap = None, lambda epoch, wrapped: b"short"
+        with self.assertRaisesRegex(LearnerError.Invalid, "correct it"):
+            self.open(key=None, key_provider=keys)
+        del keys.unwrap
+        self.assertEqual(len(self.open(key=None, key_provider=keys).samples()), 2)
+
+    def test_a_passphrase_opens_what_it_sealed(self):
+        self.open(key=None, passphrase="heartwood").set_consent(Consent.GRANTED)
+        gc.collect()
+        with self.assertRaises(LearnerError.Key):
+            self.open(key=None, passphrase="heartwoof")
+        again = self.open(key=None, passphrase="heartwood")
+        self.assertEqual(again.consent(), Consent.GRANTED)
+        for settings in ({"passphrase": "heartwood"}, {"key": None}):
+            with self.assertRaisesRegex(LearnerError.Invalid, "one of key"):
+                self.open(**settings)
 
     def test_errors_are_typed_explained_and_numbered(self):
         learner = self.open()

@@ -30,7 +30,7 @@
 // No reply or adapter has this id any more, or there is nothing to go back to.
 #define SAPWOOD_NOT_FOUND 3
 
-// Something else is under way: wait for it, or try again.
+// Something else is under way, or the key store can't be used now: wait for it, or try again.
 #define SAPWOOD_BUSY 4
 
 // The model file can't be used.
@@ -39,7 +39,7 @@
 // The adapter can't be used: the model stays as it is.
 #define SAPWOOD_ADAPTER 6
 
-// The store was sealed with another key, or is damaged throughout.
+// The store was sealed with another key, its key is gone for good, or it is damaged throughout.
 #define SAPWOOD_KEY 7
 
 // The disk is full or failing, the folder can't be used, or a later version wrote it.
@@ -47,6 +47,24 @@
 
 // A bug of the library: close the learner and open it again.
 #define SAPWOOD_FAULT 9
+
+// A key provider's answer: done. What is none of SAPWOOD_KEYS_ is a mistake of the program, and
+// the call that asked fails with SAPWOOD_INVALID. No answer ever wipes anything.
+#define SAPWOOD_KEYS_DONE 0
+
+// Not now: the device is locked, or its key store is busy. The call that asked fails with
+// SAPWOOD_BUSY, and works later.
+#define SAPWOOD_KEYS_UNAVAILABLE 1
+
+// Never again: the key was destroyed, or belongs to another device. The call that asked fails with
+// SAPWOOD_KEY.
+#define SAPWOOD_KEYS_PERMANENT 2
+
+// The user or the system refused. The call that asked fails with SAPWOOD_BUSY.
+#define SAPWOOD_KEYS_DENIED 3
+
+// Room for a wrapped secret, in bytes.
+#define SAPWOOD_WRAPPED_BYTES 4096
 
 // Cool.
 #define SAPWOOD_THERMAL_NOMINAL 0
@@ -207,11 +225,11 @@
 #define SAPWOOD_SCOPE_EVERYTHING 4
 
 // The bytes are still there, sealed: the key store, the disk or another process stood in the way.
-// The next training slice, opening or request to forget tries again.
+// The next training slice or request to forget tries again.
 #define SAPWOOD_ERASURE_PENDING 0
 
-// The bytes were deleted. With the key of the configuration and old copies of the folder they could
-// be read.
+// The bytes were deleted. With the key or the passphrase of the configuration and old copies of the
+// folder they could be read. A sapwood_key_provider does better.
 #define SAPWOOD_ERASURE_DELETED 1
 
 // The key of the bytes was destroyed: copies of them are noise.
@@ -275,8 +293,43 @@ typedef struct {
   uint64_t cooldown_ms;
 } sapwood_training;
 
-// Everything a learner is opened with. Set all but `size`, `folder` and `key` to 0 for the
-// defaults.
+// A key store of the program's: a TPM, a secure element, the system's. Each epoch has a key of its
+// own there; what is forgotten is shredded by destroying the key of an epoch that was left.
+//
+// The struct is copied. `user` stays the program's and has to live until the learner and all its
+// conversations are closed, or until `sapwood_open` has failed. The functions are called on the
+// thread of the call that needs them, from any thread, for two learners also at once; never while
+// a reply is computed. They must not call the learner, jump or throw out. What they are handed is
+// gone when they return, and they must keep no copy of a secret. They return one of
+// SAPWOOD_KEYS_. None may be NULL.
+typedef struct {
+  // sizeof(sapwood_key_provider)
+  uint32_t size;
+  // Handed to each function.
+  void *user;
+  // Makes the key of an epoch, in place of one of that number that a crash may have left.
+  int32_t (*create_epoch)(uint64_t epoch, void *user);
+  // Seals the 32 bytes of `secret` under the key of an epoch, so that they open as that epoch's
+  // only. Writes at most SAPWOOD_WRAPPED_BYTES to `wrapped` and their number to `length`.
+  int32_t (*wrap)(uint64_t epoch,
+                  const uint8_t *secret,
+                  uint8_t *wrapped,
+                  size_t *length,
+                  void *user);
+  // Opens the `length` bytes that `wrap` made for the same epoch, and writes 32 to `secret`.
+  // Without its key, or if they were changed: SAPWOOD_KEYS_PERMANENT.
+  int32_t (*unwrap)(uint64_t epoch,
+                    const uint8_t *wrapped,
+                    size_t length,
+                    uint8_t *secret,
+                    void *user);
+  // Destroys the key of an epoch for good; if there is none, it is done. A receipt says
+  // SAPWOOD_ERASURE_SHREDDED on its word.
+  int32_t (*destroy_epoch)(uint64_t epoch, void *user);
+} sapwood_key_provider;
+
+// Everything a learner is opened with: a folder, and one of `key`, `passphrase` and
+// `key_provider` to seal it. Set the rest to 0 for the defaults.
 typedef struct {
   // sizeof(sapwood_config)
   uint32_t size;
@@ -284,7 +337,7 @@ typedef struct {
   uint32_t context_tokens;
   // Folder of all that is kept; made if it is absent. Keep it out of backups.
   const char *folder;
-  // 32 random bytes that seal the folder.
+  // 32 random bytes, the same every time; or NULL. Keep them secret, outside the folder.
   const uint8_t *key;
   // A GGUF model file; NULL: the model in the library.
   const char *model;
@@ -301,6 +354,10 @@ typedef struct {
   uint64_t keep_ms;
   // Most bytes of it on disk: beyond, the oldest goes; 0: 32 MiB.
   uint64_t keep_bytes;
+  // What somebody types, for desktops and tests; or NULL.
+  const char *passphrase;
+  // The platform's key store; or NULL. Only with it can what was forgotten be shredded.
+  const sapwood_key_provider *key_provider;
 } sapwood_config;
 
 // The device as the program sees it now. All 0: a device on battery that is in use.

@@ -1,23 +1,34 @@
 //! What an app decides when it opens a learner.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::policy::Policy;
+use runtime::vault::{self, HostKey, Passphrase};
 use runtime::{Anchor as RuntimeAnchor, Config as RuntimeConfig, Learning};
 
 use crate::chat::Message;
 use crate::device::Thermal;
 use crate::error::LearnerError;
+use crate::keys::{KeyProvider, TheirKeys};
 
-/// Everything a learner is opened with.
+/// Everything a learner is opened with: a folder, and one of `key`, `passphrase` and
+/// `key_provider` to seal it.
 #[derive(Clone, uniffi::Record)]
 pub struct Config {
     /// Folder of all that is kept; made if it is absent. Keep it out of backups: a restored backup
     /// brings back what was forgotten.
     pub folder: String,
-    /// 32 random bytes that seal the folder. Keep them in the platform's key store.
-    pub key: Vec<u8>,
+    /// 32 random bytes, the same every time. Keep them secret, outside the folder.
+    #[uniffi(default = None)]
+    pub key: Option<Vec<u8>>,
+    /// What somebody types, for desktops and tests: guessing it costs time, but not for ever.
+    #[uniffi(default = None)]
+    pub passphrase: Option<String>,
+    /// The platform's key store. Only with it can what was forgotten be shredded.
+    #[uniffi(default = None)]
+    pub key_provider: Option<Arc<dyn KeyProvider>>,
     /// A GGUF model file; none for the model in the library.
     #[uniffi(default = None)]
     pub model: Option<String>,
@@ -50,7 +61,7 @@ pub struct Config {
 }
 
 impl fmt::Debug for Config {
-    /// Without the key.
+    /// Without the keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config").field("folder", &self.folder).field("model", &self.model).finish()
     }
@@ -210,15 +221,14 @@ impl TrainPolicy {
 impl Config {
     /// The runtime's settings, or what is wrong with these.
     pub(crate) fn check(self) -> Result<RuntimeConfig, LearnerError> {
-        let key = <[u8; 32]>::try_from(self.key)
-            .map_err(|key| LearnerError::invalid(format!("key has {} bytes, not 32", key.len())))?;
+        let keys = keys(self.key, self.passphrase, self.key_provider)?;
         if self.context_tokens == 0 {
             return Err(LearnerError::invalid("context_tokens must be above 0"));
         }
         if self.threads == Some(0) {
             return Err(LearnerError::invalid("threads must be above 0; none for one per core"));
         }
-        let mut config = RuntimeConfig::new(self.folder, key);
+        let mut config = RuntimeConfig::with_keys(self.folder, keys);
         config.context_tokens = self.context_tokens as usize;
         config.retrieval.enabled = self.retrieval;
         let anchor = |anchor: Anchor| RuntimeAnchor {
@@ -242,6 +252,28 @@ impl Config {
     }
 }
 
+/// The one that is given.
+fn keys(
+    key: Option<Vec<u8>>,
+    passphrase: Option<String>,
+    provider: Option<Arc<dyn KeyProvider>>,
+) -> Result<Arc<dyn vault::KeyProvider>, LearnerError> {
+    match (key, passphrase, provider) {
+        (Some(key), None, None) => {
+            let key = <[u8; 32]>::try_from(key).map_err(|key| {
+                LearnerError::invalid(format!("key has {} bytes, not 32", key.len()))
+            })?;
+            Ok(Arc::new(HostKey::new(key)))
+        }
+        (None, Some(passphrase), None) if passphrase.is_empty() => {
+            Err(LearnerError::invalid("passphrase is empty"))
+        }
+        (None, Some(passphrase), None) => Ok(Arc::new(Passphrase::new(&passphrase))),
+        (None, None, Some(provider)) => Ok(Arc::new(TheirKeys(provider))),
+        _ => Err(LearnerError::invalid("give one of key, passphrase and key_provider")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use runtime::Retention;
@@ -251,7 +283,9 @@ mod tests {
     fn config() -> Config {
         Config {
             folder: "folder".into(),
-            key: vec![7; 32],
+            key: Some(vec![7; 32]),
+            passphrase: None,
+            key_provider: None,
             model: None,
             context_tokens: 2048,
             threads: None,
@@ -310,8 +344,13 @@ mod tests {
             Err(LearnerError::Invalid { detail }) => detail,
             other => panic!("{:?}", other.map(|_| "accepted")),
         };
-        let detail = refused(Config { key: vec![7; 31], ..config() });
+        let detail = refused(Config { key: Some(vec![7; 31]), ..config() });
         assert!(detail.contains("31"), "{detail}");
+        assert!(refused(Config { key: None, ..config() }).contains("passphrase"));
+        let both = Config { passphrase: Some("heartwood".into()), ..config() };
+        assert!(refused(both).contains("one of key"));
+        let empty = Config { key: None, passphrase: Some(String::new()), ..config() };
+        assert!(refused(empty).contains("empty"));
         assert!(refused(Config { context_tokens: 0, ..config() }).contains("context_tokens"));
         assert!(refused(Config { threads: Some(0), ..config() }).contains("threads"));
         let with = |training: TrainPolicy| Config { training: Some(training), ..config() };
@@ -363,7 +402,10 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_never_printed() {
+    fn what_opens_the_store_is_never_printed() {
         assert!(!format!("{:?}", config()).contains("7, 7"));
+        let typed = Config { key: None, passphrase: Some("heartwood".into()), ..config() };
+        assert!(!format!("{typed:?}").contains("heartwood"));
+        assert!(!typed.check().unwrap().keys.destroys(), "a passphrase stays");
     }
 }

@@ -33,7 +33,8 @@ pub enum LearnerError {
         /// What was looked for.
         detail: String,
     },
-    /// Something else is under way: wait for it, cancel it, or try again.
+    /// Something else is under way, or the key store can't be used now: wait for it, cancel it, or
+    /// try again. Nothing was lost.
     #[error("{detail}")]
     Busy {
         /// What.
@@ -51,8 +52,8 @@ pub enum LearnerError {
         /// Why not.
         detail: String,
     },
-    /// The store was sealed with another key, or is damaged throughout. Nothing was changed. With
-    /// the right key lost, delete the folder.
+    /// The store was sealed with another key, its key is gone for good, or it is damaged
+    /// throughout. Nothing was changed. With the right key lost, delete the folder.
     #[error("{detail}")]
     Key {
         /// What was found.
@@ -165,6 +166,7 @@ impl From<VaultError> for LearnerError {
             VaultError::Key(KeyError::Unavailable | KeyError::Denied)
             | VaultError::Busy
             | VaultError::ChangedElsewhere => LearnerError::Busy { detail },
+            VaultError::Key(KeyError::Failed) => LearnerError::Invalid { detail },
             VaultError::Disk(_) | VaultError::Seal(_) | VaultError::NewerVersion { .. } => {
                 LearnerError::Storage { detail }
             }

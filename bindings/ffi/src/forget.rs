@@ -77,9 +77,10 @@ pub struct DeletionReceipt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Enum)]
 pub enum Erasure {
     /// Still there, sealed: the key store, the disk or another process stood in the way. The next
-    /// training slice, opening or request to forget tries again.
+    /// training slice or request to forget tries again.
     Pending,
-    /// Deleted. With the key of this configuration and old copies of the folder they could be read.
+    /// Deleted. With the key or passphrase of the configuration and old copies of the folder they
+    /// could be read. A `KeyProvider` does better.
     Deleted,
     /// Their key was destroyed: copies of them are noise.
     Shredded,

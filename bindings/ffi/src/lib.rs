@@ -6,8 +6,9 @@
 //! * Every call blocks until its work is done, returns a `Result`, and may come from any thread.
 //!   A façade moves it off the main thread.
 //! * No panic gets out (see `fence`): the learner refuses every later call instead.
-//! * Nothing of the caller's is ever called back: text is pulled with `Generation::next`, the
-//!   device's state is pushed with `Learner::device_changed`.
+//! * Nothing of the caller's is ever called back but its `KeyProvider`, on the thread of the call:
+//!   text is pulled with `Generation::next`, the device's state is pushed with
+//!   `Learner::device_changed`.
 //! * Identifiers are hexadecimal strings, instants and spans the language's own types.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -21,6 +22,7 @@ mod error;
 mod fence;
 mod forget;
 mod id;
+mod keys;
 mod learner;
 mod signal;
 mod slice;

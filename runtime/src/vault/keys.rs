@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use ring::pbkdf2;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
+pub use zeroize::Zeroizing;
 
 use crate::seal::{Algorithm, SALT_BYTES, Seal, SealError, random};
 
@@ -22,6 +23,12 @@ pub enum KeyError {
     /// The user or the system refused.
     #[error("the use of the key was refused; ask the user, then try again")]
     Denied,
+    /// The provider itself went wrong.
+    #[error(
+        "the app's key provider failed without saying how; correct it: it has to say that the key \
+         is unavailable, gone for good, or denied"
+    )]
+    Failed,
 }
 
 /// Holds the key-encryption keys of one store: Android's Keystore, Apple's Keychain, a TPM.

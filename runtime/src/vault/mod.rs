@@ -29,7 +29,7 @@ mod tests;
 use std::io;
 use std::sync::Arc;
 
-pub use keys::{HostKey, KeyError, KeyProvider, Passphrase};
+pub use keys::{HostKey, KeyError, KeyProvider, Passphrase, Zeroizing};
 
 use crate::disk::{Below, Disk, DiskError, Lock, at};
 use crate::seal::{Seal, SealError, random};
@@ -270,7 +270,7 @@ impl Epoch {
         provider: &dyn KeyProvider,
         number: u64,
     ) -> Result<Epoch, VaultError> {
-        let root = zeroize::Zeroizing::new(random()?);
+        let root = Zeroizing::new(random()?);
         provider.create_epoch(number)?;
         let wrapped = provider.wrap(number, &root)?;
         Epoch::new(disk, number, *root, wrapped)

@@ -3,14 +3,15 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
+use super::keys::{provider, sapwood_key_provider};
 use super::memory::{Sized32, optional_text, read, text, write};
 use super::status::status;
 use crate::config::{Config, IdlePolicy, TrainPolicy};
 use crate::device::{DeviceState, Thermal};
 use crate::error::LearnerError;
 
-/// Everything a learner is opened with. Set all but `size`, `folder` and `key` to 0 for the
-/// defaults.
+/// Everything a learner is opened with: a folder, and one of `key`, `passphrase` and
+/// `key_provider` to seal it. Set the rest to 0 for the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sapwood_config {
@@ -20,7 +21,7 @@ pub struct sapwood_config {
     pub context_tokens: u32,
     /// Folder of all that is kept; made if it is absent. Keep it out of backups.
     pub folder: *const c_char,
-    /// 32 random bytes that seal the folder.
+    /// 32 random bytes, the same every time; or NULL. Keep them secret, outside the folder.
     pub key: *const u8,
     /// A GGUF model file; NULL: the model in the library.
     pub model: *const c_char,
@@ -37,6 +38,10 @@ pub struct sapwood_config {
     pub keep_ms: u64,
     /// Most bytes of it on disk: beyond, the oldest goes; 0: 32 MiB.
     pub keep_bytes: u64,
+    /// What somebody types, for desktops and tests; or NULL.
+    pub passphrase: *const c_char,
+    /// The platform's key store; or NULL. Only with it can what was forgotten be shredded.
+    pub key_provider: *const sapwood_key_provider,
 }
 
 /// When and how a learner trains. 0 stands for the default wherever no other meaning is named.
@@ -146,16 +151,22 @@ pub(super) unsafe fn config(given: *const sapwood_config) -> Result<Config, Lear
         idle: std::ptr::null(),
         keep_ms: 0,
         keep_bytes: 0,
+        passphrase: null,
+        key_provider: std::ptr::null(),
     };
     // SAFETY: the caller's promise, here and for every pointer in it.
     unsafe {
         let given = read(given, defaults, "sapwood_config")?;
-        if given.key.is_null() {
-            return Err(LearnerError::invalid("key is NULL"));
-        }
+        let key = given.key;
         Ok(Config {
             folder: text(given.folder, "folder")?,
-            key: std::slice::from_raw_parts(given.key, 32).to_vec(),
+            key: (!key.is_null()).then(|| std::slice::from_raw_parts(key, 32).to_vec()),
+            passphrase: optional_text(given.passphrase, "passphrase")?,
+            key_provider: if given.key_provider.is_null() {
+                None
+            } else {
+                Some(provider(given.key_provider)?)
+            },
             model: optional_text(given.model, "model")?,
             context_tokens: if given.context_tokens == 0 { 2048 } else { given.context_tokens },
             threads: (given.threads != 0).then_some(given.threads),

@@ -109,10 +109,10 @@ pub const SAPWOOD_SCOPE_TIME: u32 = 3;
 pub const SAPWOOD_SCOPE_EVERYTHING: u32 = 4;
 
 /// The bytes are still there, sealed: the key store, the disk or another process stood in the way.
-/// The next training slice, opening or request to forget tries again.
+/// The next training slice or request to forget tries again.
 pub const SAPWOOD_ERASURE_PENDING: u32 = 0;
-/// The bytes were deleted. With the key of the configuration and old copies of the folder they could
-/// be read.
+/// The bytes were deleted. With the key or the passphrase of the configuration and old copies of the
+/// folder they could be read. A sapwood_key_provider does better.
 pub const SAPWOOD_ERASURE_DELETED: u32 = 1;
 /// The key of the bytes was destroyed: copies of them are noise.
 pub const SAPWOOD_ERASURE_SHREDDED: u32 = 2;

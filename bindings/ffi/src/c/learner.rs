@@ -15,7 +15,8 @@ pub struct sapwood_learner(pub(super) Arc<Learner>);
 
 /// Opens the model and the folder, recovers from whatever happened to the last process, and puts
 /// the right adapter in force. End it with `sapwood_close`.
-// SAFETY: structs are as large as they say, texts end with NUL, the key has 32 bytes.
+// SAFETY: structs are as large as they say, texts end with NUL, the key has 32 bytes, the key
+// provider's functions may be called as its struct says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sapwood_open(
     config: *const sapwood_config,

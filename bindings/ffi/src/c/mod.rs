@@ -16,6 +16,8 @@
 // In the order of the header: what everybody meets comes first.
 pub(crate) mod status;
 
+mod keys;
+
 mod config;
 
 mod learner;

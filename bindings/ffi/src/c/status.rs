@@ -15,13 +15,13 @@ pub const SAPWOOD_INVALID: i32 = 1;
 pub const SAPWOOD_TOO_LONG: i32 = 2;
 /// No reply or adapter has this id any more, or there is nothing to go back to.
 pub const SAPWOOD_NOT_FOUND: i32 = 3;
-/// Something else is under way: wait for it, or try again.
+/// Something else is under way, or the key store can't be used now: wait for it, or try again.
 pub const SAPWOOD_BUSY: i32 = 4;
 /// The model file can't be used.
 pub const SAPWOOD_MODEL: i32 = 5;
 /// The adapter can't be used: the model stays as it is.
 pub const SAPWOOD_ADAPTER: i32 = 6;
-/// The store was sealed with another key, or is damaged throughout.
+/// The store was sealed with another key, its key is gone for good, or it is damaged throughout.
 pub const SAPWOOD_KEY: i32 = 7;
 /// The disk is full or failing, the folder can't be used, or a later version wrote it.
 pub const SAPWOOD_STORAGE: i32 = 8;

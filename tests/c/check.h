@@ -1,0 +1,30 @@
+/* What the tests in C have in common. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sapwood.h"
+
+extern int checks;
+
+#define CHECK(what)                                                                \
+    do {                                                                           \
+        checks++;                                                                  \
+        if (!(what)) {                                                             \
+            char text[256];                                                        \
+            sapwood_last_error(text, sizeof text);                                 \
+            fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #what, text);  \
+            exit(1);                                                               \
+        }                                                                          \
+    } while (0)
+#define OK(call) CHECK((call) == SAPWOOD_OK)
+
+/* A reply to a request, without streaming. */
+sapwood_reply ask(sapwood_learner *learner, const char *request, uint32_t max_tokens);
+
+/* keys.c: what opens a store, on folders that begin like this one. */
+void keys(const char *folder);
+
+#endif
