@@ -18,6 +18,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "SapwoodFFI", path: "ios/Sources/SapwoodFFI"),
         standIn("BackgroundTasks"),
+        standIn("CryptoKit"),
         standIn("Security"),
         standIn("UIKit"),
         // The version is what `canImport` asks for.
@@ -34,7 +35,7 @@ let package = Package(
         ),
         .target(
             name: "SapwoodTasks",
-            dependencies: ["Sapwood", "BackgroundTasks", "Security", "UIKit"],
+            dependencies: ["Sapwood", "BackgroundTasks", "CryptoKit", "Security", "UIKit"],
             path: "ios/Sources/SapwoodTasks",
             swiftSettings: strict
         ),

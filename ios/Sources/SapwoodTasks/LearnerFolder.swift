@@ -28,12 +28,12 @@ public enum LearnerFolder {
     }
 }
 
-#if canImport(Security)
+#if canImport(Security) && canImport(CryptoKit)
 extension Config {
-    /// A folder of the app's own and a key in the Keychain, both made at the first call: what most
-    /// apps want. Change the rest as you like before you open a learner with it.
+    /// A folder of the app's own, made at the first call, and keys in the Keychain: what most apps
+    /// want. Change the rest as you like before you open a learner with it.
     public static func onDevice(_ name: String = "sapwood") throws -> Config {
-        Config(folder: try LearnerFolder.prepare(name).path, key: try LearnerKey.load(name))
+        Config(folder: try LearnerFolder.prepare(name).path, keyProvider: KeychainKeys(name))
     }
 }
 #endif

@@ -6,13 +6,16 @@ import Foundation
 public typealias CFDictionary = [String: Any]
 public typealias CFTypeRef = Any
 public typealias OSStatus = Int32
-public struct SecRandom: Sendable {}
 
 public let errSecSuccess: OSStatus = 0
 public let errSecParam: OSStatus = -50
 public let errSecItemNotFound: OSStatus = -25300
 public let errSecDuplicateItem: OSStatus = -25299
 public let errSecInteractionNotAllowed: OSStatus = -25308
+public let errSecAuthFailed: OSStatus = -25293
+public let errSecNotAvailable: OSStatus = -25291
+public let errSecUserCanceled: OSStatus = -128
+public let errSecMissingEntitlement: OSStatus = -34018
 
 public let kSecClass = "class"
 public let kSecClassGenericPassword = "genp"
@@ -26,15 +29,13 @@ public let kSecValueData = "v_Data"
 public let kSecReturnData = "r_Data"
 public let kSecMatchLimit = "m_Limit"
 public let kSecMatchLimitOne = "m_LimitOne"
-public let kSecRandomDefault: SecRandom? = nil
 
 /// What a test sees of it.
 public enum Keychain {
     nonisolated(unsafe) public static var items: [String: CFDictionary] = [:]
-    /// Not unlocked since the device was started.
-    nonisolated(unsafe) public static var locked = false
-    /// Called before an item is added: somebody else may be faster.
-    nonisolated(unsafe) public static var beforeAdding: () -> Void = {}
+    /// What every call answers, if set. Locked is `errSecInteractionNotAllowed`, as before the first
+    /// unlocking after a start.
+    nonisolated(unsafe) public static var answer: OSStatus?
 
     /// Which item a query means; none: the query is not one for this Keychain.
     public static func name(_ query: CFDictionary) -> String? {
@@ -48,8 +49,7 @@ public enum Keychain {
 
 public func SecItemAdd(_ item: CFDictionary, _: UnsafeMutablePointer<CFTypeRef?>?) -> OSStatus {
     guard let name = Keychain.name(item), item[kSecValueData] is Data else { return errSecParam }
-    if Keychain.locked { return errSecInteractionNotAllowed }
-    Keychain.beforeAdding()
+    if let answer = Keychain.answer { return answer }
     if Keychain.items[name] != nil { return errSecDuplicateItem }
     Keychain.items[name] = item
     return errSecSuccess
@@ -61,23 +61,20 @@ public func SecItemCopyMatching(
     guard let name = Keychain.name(query), query[kSecReturnData] as? Bool == true else {
         return errSecParam
     }
+    if let answer = Keychain.answer { return answer }
     guard let item = Keychain.items[name] else { return errSecItemNotFound }
-    if Keychain.locked { return errSecInteractionNotAllowed }
     found?.pointee = item[kSecValueData]
     return errSecSuccess
 }
 
+/// Deletes the item of an account, or those of all accounts of a service.
 public func SecItemDelete(_ query: CFDictionary) -> OSStatus {
-    guard let name = Keychain.name(query) else { return errSecParam }
-    return Keychain.items.removeValue(forKey: name) == nil ? errSecItemNotFound : errSecSuccess
-}
-
-public func SecRandomCopyBytes(
-    _: SecRandom?, _ count: Int, _ bytes: UnsafeMutableRawPointer
-) -> Int32 {
-    var random = SystemRandomNumberGenerator()
-    for n in 0..<count {
-        bytes.storeBytes(of: .random(in: .min ... .max, using: &random), toByteOffset: n, as: UInt8.self)
-    }
-    return errSecSuccess
+    guard query[kSecClass] as? String == kSecClassGenericPassword,
+        let service = query[kSecAttrService] as? String
+    else { return errSecParam }
+    if let answer = Keychain.answer { return answer }
+    let found = Keychain.name(query).map { [$0] }
+        ?? Keychain.items.keys.filter { $0.hasPrefix("\(service)/") }
+    let gone = found.filter { Keychain.items.removeValue(forKey: $0) != nil }
+    return gone.isEmpty ? errSecItemNotFound : errSecSuccess
 }
