@@ -105,7 +105,7 @@ impl Capture {
             return Ok(None);
         }
         let conversation = shown.conversation;
-        kept.append(&Record::Interaction(shown.interaction(reply_id, time_ms)), time_ms)?;
+        kept.append(Record::Interaction(shown.interaction(reply_id, time_ms)), time_ms)?;
         kept.replies.insert(reply_id);
         kept.conversations.insert(conversation);
         Ok(Some(reply_id))
@@ -125,7 +125,7 @@ impl Capture {
         if !kept.replies.contains(&reply) {
             return Err(LearnerError::UnknownReply { reply });
         }
-        kept.append(&Record::Feedback(Feedback { reply_id: reply, time_ms, signal }), time_ms)
+        kept.append(Record::Feedback(Feedback { reply_id: reply, time_ms, signal }), time_ms)
     }
 
     /// Makes everything durable: call it before the process may be suspended.
@@ -206,8 +206,10 @@ impl Kept {
         Ok(())
     }
 
-    fn append(&mut self, record: &Record, now_ms: u64) -> Result<(), LearnerError> {
-        let appended = self.journal.append(record, now_ms);
+    /// Writes something down, without the secrets in it.
+    fn append(&mut self, record: Record, now_ms: u64) -> Result<(), LearnerError> {
+        // What a reply answers is not at hand here.
+        let appended = self.journal.append(&record.without_secrets(|_| ""), now_ms);
         // Looked at after the write: who leaves the epoch later than this takes the record along.
         self.vault.check()?;
         Ok(appended?)

@@ -50,8 +50,9 @@ pub struct Options {
     pub sampling: Sampling,
     /// Most tokens of the reply.
     pub max_tokens: usize,
-    /// Off: the reply is nobody's business. It is not kept, can't be signalled, and counts neither
-    /// for nor against the adapter.
+    /// Off: the turn is private, request and reply. It is not kept, can't be signalled, and counts
+    /// neither for nor against the adapter. Later turns quote it in their prompt, so nothing is
+    /// kept of this conversation any more: begin a new one for what may be.
     pub record: bool,
 }
 
@@ -79,6 +80,8 @@ struct ChatState {
     turns: Vec<Message>,
     cache: Option<Cache>,
     last_reply: Option<u128>,
+    /// One of the turns is off the record.
+    private: bool,
 }
 
 impl Chat {
@@ -88,7 +91,7 @@ impl Chat {
         instructions: Option<&str>,
         turns: Vec<Message>,
     ) -> Result<Chat, LearnerError> {
-        let state = ChatState { turns, cache: None, last_reply: None };
+        let state = ChatState { turns, cache: None, last_reply: None, private: false };
         let silenced = shared.kept().silenced.len();
         Ok(Chat {
             session: shared.new_id()?,
@@ -366,8 +369,10 @@ impl Generation {
         let turns = state.turns.clone();
         state.turns.push(Message { role: Role::Assistant, content: self.text.clone() });
         state.last_reply = Some(self.id);
+        state.private |= !self.options.record;
+        let private = state.private;
         self.give_back(state);
-        if self.options.record { self.record(&turns, stop) } else { Ok(()) }
+        if self.options.record { self.record(&turns, stop, private) } else { Ok(()) }
     }
 
     /// The conversation goes back to what it was before the request.
@@ -382,8 +387,13 @@ impl Generation {
         *self.home.lock().expect("nothing panics under this lock") = Some(state);
     }
 
-    /// Keeps the reply, and tells the shared state how it went.
-    fn record(&mut self, turns: &[Message], stop: StopReason) -> Result<(), LearnerError> {
+    /// Keeps the reply unless its conversation is `private`, and tells the shared state how it went.
+    fn record(
+        &mut self,
+        turns: &[Message],
+        stop: StopReason,
+        private: bool,
+    ) -> Result<(), LearnerError> {
         let tokens = self.tokens.len();
         let drawn = tokens + usize::from(stop == StopReason::End);
         let interaction = Interaction {
@@ -406,9 +416,10 @@ impl Generation {
             fastest: self.fastest,
             silenced: self.silenced,
             replaces: self.replaces.is_some(),
+            private,
         };
         self.shared.replied(interaction, &self.ready.pinned, went)?;
-        if let Some(replaced) = self.replaces.take() {
+        if let Some(replaced) = self.replaces.take().filter(|_| !private) {
             self.shared.signal(replaced, Signal::Regenerated { new_reply: self.id })?;
         }
         Ok(())

@@ -37,6 +37,7 @@ mod prompt;
 pub mod rng;
 pub mod sample;
 pub mod seal;
+pub mod secret;
 mod shared;
 mod shred;
 pub mod signal;

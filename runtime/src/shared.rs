@@ -84,6 +84,8 @@ pub(crate) struct Went {
     pub silenced: usize,
     /// It took the place of another reply to the same request.
     pub replaces: bool,
+    /// Its conversation has a turn that is off the record: its prompt quotes it.
+    pub private: bool,
 }
 
 impl Kept {
@@ -300,7 +302,7 @@ impl Shared {
         kept.catch_up()?;
         let tokens = interaction.tokens;
         let mut forgotten = kept.silenced[went.silenced..].iter();
-        let quotes = forgotten.any(|scope| scope.covers(&interaction));
+        let quotes = went.private || forgotten.any(|scope| scope.covers(&interaction));
         if kept.consent == Consent::Granted && !quotes {
             let reply = interaction.reply_id;
             self.record(&mut kept, Record::Interaction(interaction))?;
@@ -369,7 +371,11 @@ impl Shared {
         self.observe(&mut kept, used, event)
     }
 
+    /// Writes something down, without the secrets in it: the one way to the journal and to all that
+    /// learns from it.
     pub fn record(&self, kept: &mut Kept, record: Record) -> Result<(), LearnerError> {
+        let asked = |reply| kept.ledger.turn(reply).map_or("", |turn| turn.request());
+        let record = record.without_secrets(asked);
         let appended = kept.journal.append(&record, self.now_ms());
         // Looked at after the write: who leaves the epoch later than this takes the record along.
         kept.vault.check()?;

@@ -109,6 +109,10 @@
 // The user left without using the reply.
 #define SAPWOOD_SIGNAL_ABANDONED 9
 
+// The user changed the reply before using it, and what they made of it is private: that there was
+// an edit is kept, and no text.
+#define SAPWOOD_SIGNAL_EDITED_PRIVATELY 10
+
 // Nobody asked the user yet: nothing is stored.
 #define SAPWOOD_CONSENT_UNASKED 0
 
@@ -432,7 +436,9 @@ typedef struct {
   uint64_t seed;
   // Most tokens of the reply.
   uint32_t max_tokens;
-  // 0: the reply is nobody's business. It is not kept and can't be signalled.
+  // 0: the turn is private, request and reply. It is not kept and can't be signalled. Later
+  // turns quote it in their prompt, so nothing is kept of this conversation any more: begin a
+  // new one for what may be.
   uint32_t record;
 } sapwood_sampling;
 

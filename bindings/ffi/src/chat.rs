@@ -78,7 +78,9 @@ pub struct Sampling {
     /// Most tokens of the reply.
     #[uniffi(default = 256)]
     pub max_tokens: u32,
-    /// Off: the reply is nobody's business. It is not kept and can't be signalled.
+    /// Off: the turn is private, request and reply. It is not kept and can't be signalled. Later
+    /// turns quote it in their prompt, so nothing is kept of this conversation any more: begin a
+    /// new one for what may be.
     #[uniffi(default = true)]
     pub record: bool,
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use runtime::learn::example::Turn;
+use runtime::secret::PRIVATE;
 use runtime::signal::{self, Part, Rating};
 
 use crate::chat::Message;
@@ -49,6 +50,9 @@ pub enum Signal {
         /// What they made of it, whole.
         text: String,
     },
+    /// The user changed the reply before using it, and what they made of it is private: that there
+    /// was an edit is kept, and no text.
+    EditedPrivately,
     /// The user used the reply as it stands.
     Accepted,
     /// The user copied the reply.
@@ -86,6 +90,7 @@ impl TryFrom<Signal> for signal::Signal {
     fn try_from(given: Signal) -> Result<signal::Signal, LearnerError> {
         Ok(match given {
             Signal::Edited { text } => signal::Signal::Edited { text },
+            Signal::EditedPrivately => signal::Signal::edited_privately(),
             Signal::Accepted => signal::Signal::Accepted,
             Signal::Copied { whole } => {
                 signal::Signal::Copied { part: if whole { Part::Whole } else { Part::Part } }
@@ -108,6 +113,7 @@ impl TryFrom<Signal> for signal::Signal {
 impl From<signal::Signal> for Signal {
     fn from(kept: signal::Signal) -> Signal {
         match kept {
+            signal::Signal::Edited { text } if text == PRIVATE => Signal::EditedPrivately,
             signal::Signal::Edited { text } => Signal::Edited { text },
             signal::Signal::Accepted => Signal::Accepted,
             signal::Signal::Copied { part } => Signal::Copied { whole: part == Part::Whole },
@@ -169,6 +175,7 @@ mod tests {
         let id = "0123456789abcdef0123456789abcdef".to_owned();
         let all = [
             Signal::Edited { text: "x".into() },
+            Signal::EditedPrivately,
             Signal::Accepted,
             Signal::Copied { whole: true },
             Signal::Copied { whole: false },

@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, reason = "rkyv derives resolver fields that cannot carry documentation")]
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use rkyv::rancor;
@@ -12,6 +13,7 @@ use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::secret::redact_after;
 use crate::signal::Signal;
 
 /// One message of a prompt.
@@ -144,6 +146,32 @@ impl Record {
             Record::Feedback(feedback) => replies.contains(&feedback.reply_id),
             Record::Tombstone(_) | Record::Consent(_) | Record::UsedByGeneration(_) => false,
         }
+    }
+
+    /// Without the secrets in its texts, each seen behind the text before it. `asked` tells what a
+    /// reply answers.
+    pub(crate) fn without_secrets<'a>(mut self, asked: impl FnOnce(u128) -> &'a str) -> Record {
+        let clean = |before: &str, text: &mut String| {
+            if let Cow::Owned(clean) = redact_after(before, text) {
+                *text = clean;
+            }
+        };
+        match &mut self {
+            Record::Interaction(said) => {
+                said.system.iter_mut().for_each(|text| clean("", text));
+                let mut before = "";
+                let turns = said.turns.iter_mut().map(|turn| &mut turn.text);
+                for text in turns.chain([&mut said.reply]) {
+                    clean(before, text);
+                    before = text;
+                }
+            }
+            Record::Feedback(Feedback { reply_id, signal: Signal::Edited { text }, .. }) => {
+                clean(asked(*reply_id), text);
+            }
+            _ => {}
+        }
+        self
     }
 
     /// When it happened, in milliseconds since 1970.

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use sapwood_models::Message;
 
 use super::text;
+use crate::secret::is_redacted;
 use crate::signal::Signal;
 
 pub use evidence::{
@@ -118,7 +119,8 @@ fn example(turn: &Turn, judged: &Judged, rules: &Rules) -> Option<Example> {
             (text, Why::Accepted, judged.weight)
         }
     };
-    if target.trim().is_empty() {
+    // Where a secret was, a placeholder would be learned.
+    if target.trim().is_empty() || is_redacted(target) {
         return None;
     }
     Some(Example {

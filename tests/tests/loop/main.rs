@@ -8,6 +8,7 @@ mod device;
 mod export;
 mod forget;
 mod judging;
+mod privacy;
 mod processes;
 mod refusal;
 mod retention;

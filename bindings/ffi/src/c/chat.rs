@@ -52,7 +52,9 @@ pub struct sapwood_sampling {
     pub seed: u64,
     /// Most tokens of the reply.
     pub max_tokens: u32,
-    /// 0: the reply is nobody's business. It is not kept and can't be signalled.
+    /// 0: the turn is private, request and reply. It is not kept and can't be signalled. Later
+    /// turns quote it in their prompt, so nothing is kept of this conversation any more: begin a
+    /// new one for what may be.
     pub record: u32,
 }
 

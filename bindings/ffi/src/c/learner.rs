@@ -67,6 +67,9 @@ pub const SAPWOOD_SIGNAL_STOPPED: u32 = 7;
 pub const SAPWOOD_SIGNAL_REPHRASED: u32 = 8;
 /// The user left without using the reply.
 pub const SAPWOOD_SIGNAL_ABANDONED: u32 = 9;
+/// The user changed the reply before using it, and what they made of it is private: that there was
+/// an edit is kept, and no text.
+pub const SAPWOOD_SIGNAL_EDITED_PRIVATELY: u32 = 10;
 
 /// Says what the user did with a reply: `kind` is one of SAPWOOD_SIGNAL_, which says whether `text`
 /// and `shown_tokens` matter (NULL and 0 otherwise). Without consent this does nothing.
@@ -94,6 +97,7 @@ pub unsafe extern "C" fn sapwood_signal(
             SAPWOOD_SIGNAL_STOPPED => Signal::Stopped { shown_tokens },
             SAPWOOD_SIGNAL_REPHRASED => Signal::Rephrased { new_reply: told()? },
             SAPWOOD_SIGNAL_ABANDONED => Signal::Abandoned,
+            SAPWOOD_SIGNAL_EDITED_PRIVATELY => Signal::EditedPrivately,
             _ => return Err(LearnerError::invalid("kind is none of SAPWOOD_SIGNAL_")),
         };
         // SAFETY: the caller's promise.
