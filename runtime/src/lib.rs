@@ -59,3 +59,9 @@ pub use learner::Learner;
 pub use prompt::{Prompt, Shot};
 pub use shred::Erasure;
 pub use slice::{Budget, Outcome, SliceReport};
+
+/// How a [`Learner`] leaves an epoch, for tests that cut it short. Never in a normal build.
+#[cfg(feature = "faults")]
+pub mod steps {
+    pub use crate::shred::{leave, settle, settle_at_opening};
+}

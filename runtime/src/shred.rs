@@ -55,26 +55,38 @@ impl Shared {
         forget::finish(&self.model, &mut kept.store, &kept.ledger)?;
         self.put_in_force(kept)?;
         kept.journal.flush(self.now_ms())?;
-        let Kept { vault, journal, store, .. } = kept;
-        let next = vault.prepare()?;
-        let moved = match Moved::to(&next, journal, store) {
-            Ok(moved) => moved,
-            Err(error) => {
-                // Gives the room back.
-                if let Err(left) = vault.clean() {
-                    log::warn!("an epoch that was not entered can't be cleaned up yet: {left}");
-                }
-                return Err(error);
-            }
-        };
-        vault.enter(next)?;
-        // From here on the old ones must not be written to.
-        *store = moved.store;
-        let old = std::mem::replace(journal, moved.journal);
-        kept.to_shred = false;
-        old.copy_late(vault.here(), moved.seen)?;
-        Ok(vault.clean()?)
+        let before = kept.vault.epoch();
+        let left = leave(&mut kept.vault, &mut kept.journal, &mut kept.store);
+        kept.to_shred = kept.vault.epoch() == before;
+        left
     }
+}
+
+/// Leaves the epoch, under the vault's lock: journal and store are in the next one when this
+/// returns `Ok`. All that is acknowledged is durable, and nothing is to follow from a tombstone
+/// any more. After an error they are where the vault is.
+pub fn leave(
+    vault: &mut Vault,
+    journal: &mut Journal,
+    store: &mut Store,
+) -> Result<(), LearnerError> {
+    let next = vault.prepare()?;
+    let moved = match Moved::to(&next, journal, store) {
+        Ok(moved) => moved,
+        Err(error) => {
+            // Gives the room back.
+            if let Err(left) = vault.clean() {
+                log::warn!("an epoch that was not entered can't be cleaned up yet: {left}");
+            }
+            return Err(error);
+        }
+    };
+    vault.enter(next)?;
+    // From here on the old ones must not be written to.
+    *store = moved.store;
+    let old = std::mem::replace(journal, moved.journal);
+    old.copy_late(vault.here(), moved.seen)?;
+    Ok(vault.clean()?)
 }
 
 /// Everything that stays, in the folder of another epoch.
@@ -98,7 +110,7 @@ impl Moved {
 
 /// Ends what a crash has left of leaving an epoch, under the vault's lock: fetches what other
 /// processes wrote into the old one at the last moment, then cleans up.
-pub(crate) fn settle(vault: &mut Vault, journal: &Journal) -> Result<(), LearnerError> {
+pub fn settle(vault: &mut Vault, journal: &Journal) -> Result<(), LearnerError> {
     if let Some(left) = vault.left()? {
         let seen: HashSet<u128> = journal.ids()?;
         journal.reopen(&left)?.copy_late(vault.here(), seen)?;
@@ -107,7 +119,7 @@ pub(crate) fn settle(vault: &mut Vault, journal: &Journal) -> Result<(), Learner
 }
 
 /// [`settle`], as far as nobody else is at it.
-pub(crate) fn settle_at_opening(vault: &mut Vault, journal: &Journal) -> Result<(), LearnerError> {
+pub fn settle_at_opening(vault: &mut Vault, journal: &Journal) -> Result<(), LearnerError> {
     let lock = match vault.lock() {
         Err(VaultError::Busy) => return Ok(()),
         lock => lock?,

@@ -8,11 +8,12 @@
 //!
 //! * A write is visible to later reads of this machine at once, and survives the death of the
 //!   process. It survives a power loss only after `sync` of the file returned `Ok`.
-//! * A name (after `create`, `rename`, `unlink`) survives a power loss only after `sync_dir` of
-//!   its folder returned `Ok`.
+//! * A name (after `create`, `rename`, `unlink`, `remove_dir`) survives a power loss only after
+//!   `sync_dir` of its folder returned `Ok`. What a lost folder holds is lost with it.
 //! * Unsynced sectors and unsynced names persist or vanish independently, in any combination.
 //! * An unsynced append never damages bytes before it that were synced.
-//! * A failed `sync` says that the data is lost; a later success says nothing about it.
+//! * A failed `sync` says that the data is lost; a later success says nothing about it. After a
+//!   failed `sync_dir` a name is durable or not, as before it.
 //!
 //! Names are `/`-separated, relative, made of ASCII that the runtime chose itself: no user text.
 
@@ -46,7 +47,8 @@ impl fmt::Debug for Lock {
 ///
 /// All methods may be called from any thread. Errors are those of the operating system.
 pub trait Disk: Send + Sync {
-    /// Makes folder `dir` if it is absent, durably. The folder around it exists.
+    /// Makes folder `dir` if it is absent. It is durable in any case when this returns `Ok`. The
+    /// folder around it exists.
     fn make_dir(&self, dir: &str) -> io::Result<()>;
     /// Removes folder `dir`, which is empty. `Ok` if it is absent.
     fn remove_dir(&self, dir: &str) -> io::Result<()>;

@@ -80,13 +80,12 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 impl Disk for RealDisk {
     fn make_dir(&self, dir: &str) -> io::Result<()> {
         match fs::create_dir(self.path(dir)) {
-            Ok(()) => {
-                let around = dir.rsplit_once('/').map_or("", |(around, _)| around);
-                sync_folder(&self.path(around))
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // If it is there: who made it may have been killed before it was durable.
+            _ => {}
         }
+        let around = dir.rsplit_once('/').map_or("", |(around, _)| around);
+        sync_folder(&self.path(around))
     }
 
     fn remove_dir(&self, dir: &str) -> io::Result<()> {

@@ -24,10 +24,17 @@ use super::{Disk, Lock};
 pub enum FaultKind {
     /// No room: `create` fails, a growing write stops halfway. Everything else works.
     StorageFull,
-    /// The device fails any operation. A failed sync drops the unsynced data for good.
+    /// The device fails any operation. A write stops halfway. A failed sync of a file drops what
+    /// was not durable for good, and readers go on seeing it.
     Io,
     /// The system refuses every operation.
     Denied,
+    /// The process dies: nothing has any effect any more, but that a write is cut in the middle
+    /// if `halfway`.
+    Death {
+        /// Whether the write at which it strikes is half done.
+        halfway: bool,
+    },
 }
 
 /// A failure at a given operation.
@@ -112,6 +119,18 @@ impl SimDisk {
         self.state().fault = fault;
     }
 
+    /// Whether the failure that was set has struck.
+    pub fn struck(&self) -> bool {
+        let state = self.state();
+        state.fault.is_some_and(|fault| fault.at < state.operations)
+    }
+
+    /// Whether the process has died ([`FaultKind::Death`]).
+    pub fn is_dead(&self) -> bool {
+        let fault = self.state().fault;
+        self.struck() && fault.is_some_and(|f| matches!(f.kind, FaultKind::Death { .. }))
+    }
+
     /// Changes one byte of a file behind the back of everybody, durably.
     pub fn corrupt(&self, name: &str, offset: usize, xor: u8) -> io::Result<()> {
         self.state().image.corrupt(name, offset, xor)
@@ -170,12 +189,19 @@ impl SimDisk {
         }
         let grows = offset + bytes.len() > state.image.len(name)?;
         match state.begin() {
-            Some(FaultKind::StorageFull) if grows => {
-                state.image.write(name, offset, half)?;
-                Err(error_of(FaultKind::StorageFull))
+            Some(FaultKind::StorageFull) if !grows => state.image.write(name, offset, bytes),
+            None => state.image.write(name, offset, bytes),
+            Some(kind) => {
+                let cut = match kind {
+                    FaultKind::StorageFull | FaultKind::Io => true,
+                    FaultKind::Death { halfway } => halfway && state.struck_now(),
+                    FaultKind::Denied => false,
+                };
+                if cut {
+                    state.image.write(name, offset, half)?;
+                }
+                Err(error_of(kind))
             }
-            Some(FaultKind::StorageFull) | None => state.image.write(name, offset, bytes),
-            Some(kind) => Err(error_of(kind)),
         }
     }
 }
@@ -187,6 +213,11 @@ impl State {
         self.operations += 1;
         let fault = self.fault?;
         (now == fault.at || (fault.forever && now > fault.at)).then_some(fault.kind)
+    }
+
+    /// Whether the operation that was counted last is the first that fails.
+    fn struck_now(&self) -> bool {
+        self.fault.is_some_and(|fault| fault.at + 1 == self.operations)
     }
 
     fn note(&mut self, what: &str, name: &str) {
@@ -203,6 +234,7 @@ fn error_of(kind: FaultKind) -> io::Error {
         FaultKind::StorageFull => io::ErrorKind::StorageFull.into(),
         FaultKind::Io => io::Error::other("simulated device failure"),
         FaultKind::Denied => io::ErrorKind::PermissionDenied.into(),
+        FaultKind::Death { .. } => io::Error::other("the process is dead"),
     }
 }
 
@@ -220,12 +252,14 @@ impl Drop for Held {
 
 impl Disk for SimDisk {
     fn make_dir(&self, dir: &str) -> io::Result<()> {
-        // Folders are durable when this returns and have no other state: names carry them.
-        self.change("make_dir", dir, true, |_| Ok(()))
+        if !self.state().image.is_folder(dir) {
+            self.change("make_dir", dir, true, |image| image.make_dir(dir))?;
+        }
+        self.sync_dir(dir.rsplit_once('/').map_or("", |(around, _)| around))
     }
 
     fn remove_dir(&self, dir: &str) -> io::Result<()> {
-        self.change("remove_dir", dir, false, |_| Ok(()))
+        self.change("remove_dir", dir, false, |image| image.remove_dir(dir))
     }
 
     fn create(&self, name: &str) -> io::Result<()> {
@@ -256,8 +290,8 @@ impl Disk for SimDisk {
                 state.image.lose(name)?;
                 Err(error_of(FaultKind::Io))
             }
-            Some(FaultKind::Denied) => Err(error_of(FaultKind::Denied)),
             Some(FaultKind::StorageFull) | None => state.image.sync(name),
+            Some(kind) => Err(error_of(kind)),
         }
     }
 
@@ -270,7 +304,7 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.read_only(|image| Ok(image.list(dir)))
+        self.read_only(|image| image.list(dir))
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
@@ -282,6 +316,9 @@ impl Disk for SimDisk {
 
     fn lock(&self, name: &str) -> io::Result<Lock> {
         let mut state = self.state();
+        if !state.image.is_folder(name.rsplit_once('/').map_or("", |(folder, _)| folder)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         if !state.locks.insert(name.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }

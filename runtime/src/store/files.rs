@@ -76,8 +76,12 @@ impl Store {
         }
         let live = self.manifest.generations.iter().filter(|known| known.state.has_file());
         for digest in live.map(|known| &known.digest) {
-            // One that is damaged stays behind: the next opening takes it back.
-            let Ok(bytes) = self.read_adapter(digest) else { continue };
+            let bytes = match self.read_adapter(digest) {
+                // It stays behind, and the next opening takes it back.
+                Err(StoreError::Damaged { .. }) => continue,
+                // A disk that can't be read now is no damage.
+                read => read?,
+            };
             let sealed = sealed_file::seal(&to.seal, Purpose::Adapter, 0, &bytes)?;
             replace(disk, ADAPTERS, &adapter_path(digest), &sealed)?;
         }
@@ -118,11 +122,10 @@ impl Store {
         for slot in [1 - newest, newest] {
             match self.disk.unlink(SLOTS[slot]) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                unlinked => {
-                    at("unlink", SLOTS[slot], unlinked)?;
-                    at("sync folder", CHECKPOINTS, self.disk.sync_dir(CHECKPOINTS))?;
-                }
+                unlinked => at("unlink", SLOTS[slot], unlinked)?,
             }
+            // If it is gone: who unlinked it may have been killed before that was durable.
+            at("sync folder", CHECKPOINTS, self.disk.sync_dir(CHECKPOINTS))?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::disk::sim::{Fault, FaultKind, Power, SimDisk};
 use crate::disk::{Disk, RealDisk};
+use crate::vault::{HostKey, Vault};
 
 const BASE: Digest = [1; 32];
 
@@ -288,6 +289,59 @@ fn checkpoints_come_back_bit_for_bit_and_the_newest_whole_one_wins() {
     assert_eq!(store.load_checkpoint().unwrap().unwrap(), first);
     store.clear_checkpoint().unwrap();
     assert_eq!(open(&disk).load_checkpoint().unwrap(), None);
+}
+
+#[test]
+fn a_checkpoint_that_was_cleared_does_not_come_back() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    store.save_checkpoint(b"first").unwrap();
+    store.save_checkpoint(b"second").unwrap();
+    disk.record();
+    store.clear_checkpoint().unwrap();
+    for moment in disk.take_moments() {
+        // Killed, then cleared by the next process, which loses power in the middle of that.
+        let disk = SimDisk::from_image(moment.image);
+        let mut store = open(&disk);
+        disk.record();
+        store.clear_checkpoint().unwrap();
+        disk.mark();
+        for again in disk.take_moments() {
+            let label = format!("{} then {}", moment.under_way, again.under_way);
+            for image in again.image.after_power(Power { samples: 8, seed: 1 }) {
+                let left = open(&SimDisk::from_image(image)).load_checkpoint().unwrap();
+                assert!(left.is_none_or(|bytes| bytes == b"second"), "{label}");
+            }
+        }
+        assert_eq!(store.load_checkpoint().unwrap(), None);
+    }
+}
+
+#[test]
+fn an_adapter_that_cannot_be_read_now_is_not_left_behind() {
+    for step in 0.. {
+        let disk = SimDisk::new();
+        let provider = Arc::new(HostKey::new([9; 32]));
+        let mut vault = Vault::open(Arc::new(disk.clone()), provider).unwrap();
+        let here = vault.here().clone();
+        let mut store = Store::open(here.disk, here.seal, BASE).unwrap();
+        let one = promote(&mut store, b"one");
+        store.save_checkpoint(b"state").unwrap();
+        let next = vault.prepare().unwrap();
+        let at = disk.operations() + step;
+        disk.fail(Some(Fault { at, kind: FaultKind::Denied, forever: false }));
+        let copied = store.copy_to(&next).is_ok();
+        let struck = disk.struck();
+        disk.fail(None);
+        if copied {
+            assert!(!struck, "operation {step} failed and it did not say so");
+            let there = store.reopen(&next).unwrap();
+            assert_eq!(there.adapter_bytes(&one).unwrap(), b"one");
+            assert_eq!(there.load_checkpoint().unwrap().unwrap(), b"state");
+            assert!(step > 10);
+            break;
+        }
+    }
 }
 
 /// Runs `work` with a failure at each of its operations in turn.

@@ -131,9 +131,10 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Busy`], and [`VaultError::ChangedElsewhere`] if this epoch was left.
-    pub fn lock(&self) -> Result<Lock, VaultError> {
+    pub fn lock(&mut self) -> Result<Lock, VaultError> {
         let lock = lock(&*self.disk)?;
-        self.check()?;
+        // Another process may have tried to leave the epoch, and its keyring is the newer one.
+        self.ring = self.current()?;
         Ok(lock)
     }
 
@@ -142,8 +143,12 @@ impl Vault {
     /// # Errors
     /// [`VaultError::ChangedElsewhere`] if it was left.
     pub fn check(&self) -> Result<(), VaultError> {
+        self.current().map(drop)
+    }
+
+    fn current(&self) -> Result<Ring, VaultError> {
         match Ring::load(&*self.disk)? {
-            Some(ring) if ring.epoch == self.ring.epoch => Ok(()),
+            Some(ring) if ring.epoch == self.ring.epoch => Ok(ring),
             _ => Err(VaultError::ChangedElsewhere),
         }
     }
@@ -197,7 +202,14 @@ impl Vault {
             wrapped: next.wrapped.clone(),
             ..self.ring.clone()
         };
-        ring.store(&*self.disk)?;
+        if let Err(error) = ring.store(&*self.disk) {
+            // It may stand in the page cache, where the next process would find it, while this one
+            // goes on in the epoch that it has not left.
+            if let Err(left) = ring.retract(&*self.disk) {
+                log::warn!("a keyring that could not be stored may yet be found: {left}");
+            }
+            return Err(error);
+        }
         (self.ring, self.here) = (ring, next);
         Ok(())
     }

@@ -96,6 +96,16 @@ impl Ring {
         Ok(())
     }
 
+    /// Takes back what [`Ring::store`] could not make durable: readers find the one before.
+    pub fn retract(&self, disk: &dyn Disk) -> Result<(), VaultError> {
+        let name = NAMES[(self.sequence % 2) as usize];
+        match disk.unlink(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            unlinked => at("unlink", name, unlinked)?,
+        }
+        Ok(at("sync folder", FOLDER, disk.sync_dir(FOLDER))?)
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + self.wrapped.len());
         bytes.extend_from_slice(&MAGIC);

@@ -1,7 +1,7 @@
 //! Two processes and one vault, and what a vault refuses.
 
 use super::*;
-use crate::disk::sim::SimDisk;
+use crate::disk::sim::{Fault, FaultKind, Power, SimDisk};
 use crate::journal::{Feedback, Journal, Limits, Record, Tombstone};
 use crate::shred;
 use crate::signal::Signal;
@@ -59,7 +59,7 @@ fn what_another_process_writes_meanwhile_comes_along() {
         let mut found = numbers(vault.here());
         found.retain(|n| *n != 9); // a tombstone that a restart finds again does no harm
         assert_eq!(found, [1, 3, 4, 5], "killed: {killed}");
-        assert!(disk.list("e1/j").unwrap().is_empty());
+        assert!(disk.list("e1/j").is_err(), "the folder is gone");
         assert_eq!((vault.epoch(), open(&disk).epoch()), (2, 2));
     }
 }
@@ -67,7 +67,7 @@ fn what_another_process_writes_meanwhile_comes_along() {
 #[test]
 fn one_process_leaves_an_epoch_at_a_time_and_the_others_notice() {
     let disk = SimDisk::new();
-    let (mut app, other) = (open(&disk), open(&disk));
+    let (mut app, mut other) = (open(&disk), open(&disk));
     let lock = app.lock().unwrap();
     assert!(matches!(other.lock(), Err(VaultError::Busy)));
     let next = app.prepare().unwrap();
@@ -76,6 +76,55 @@ fn one_process_leaves_an_epoch_at_a_time_and_the_others_notice() {
     drop(lock);
     assert!(matches!(other.check(), Err(VaultError::ChangedElsewhere)));
     assert!(matches!(other.lock(), Err(VaultError::ChangedElsewhere)));
+}
+
+#[test]
+fn what_another_process_has_begun_and_not_ended_is_cleaned_up() {
+    let disk = SimDisk::new();
+    let (mut app, mut other) = (open(&disk), open(&disk));
+    {
+        let _lock = other.lock().unwrap();
+        other.prepare().unwrap();
+        other.clean().unwrap();
+        other.prepare().unwrap();
+    }
+    let _lock = app.lock().unwrap();
+    assert!(!app.is_settled(), "the other one's folder has to go");
+    app.clean().unwrap();
+    assert!(disk.list("e2").is_err());
+    let next = app.prepare().unwrap();
+    assert!(!open(&disk).is_settled(), "a crash now leaves a folder that somebody removes");
+    app.enter(next).unwrap();
+    app.clean().unwrap();
+    assert_eq!((open(&disk).epoch(), open(&disk).is_settled()), (2, true));
+}
+
+#[test]
+fn an_epoch_that_could_not_be_entered_was_not_left() {
+    for kind in [FaultKind::Io, FaultKind::Denied, FaultKind::StorageFull] {
+        for step in 0.. {
+            let disk = SimDisk::new();
+            let mut vault = open(&disk);
+            let next = vault.prepare().unwrap();
+            let at = disk.operations() + step;
+            disk.fail(Some(Fault { at, kind, forever: false }));
+            let entered = vault.enter(next).is_ok();
+            let struck = disk.struck();
+            disk.fail(None);
+            let label = format!("{kind:?} at {step}");
+            vault.check().unwrap_or_else(|error| panic!("{label}: {error}"));
+            let epoch = if entered { 2 } else { 1 };
+            for image in disk.image().after_power(Power { samples: 8, seed: step }) {
+                assert_eq!(open(&SimDisk::from_image(image)).epoch(), epoch, "{label}");
+            }
+            vault.clean().unwrap();
+            assert_eq!((open(&disk).epoch(), vault.epoch()), (epoch, epoch), "{label}");
+            if !struck {
+                assert!(entered && step > 4);
+                break;
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-/// Bytes that a device writes whole or not at all.
+/// Bytes that a device writes whole or not at all: the least that there is.
 const SECTOR: usize = 512;
+/// What devices write whole, in sectors: 512 B and 4 KiB.
+const UNITS: [usize; 2] = [1, 8];
+/// Stands for a folder where others have the number of a file.
+const FOLDER: u64 = u64::MAX;
 /// Combinations of unsynced effects listed in full; beyond, they are drawn by a seed.
 const EXHAUSTIVE_BITS: usize = 6;
 
@@ -19,6 +23,7 @@ struct File {
     dirty: BTreeSet<usize>,
 }
 
+/// A change of names. A folder has a name, too.
 #[derive(Debug, Clone)]
 enum NameChange {
     Set { name: String, file: u64 },
@@ -61,7 +66,11 @@ enum Hole {
     Garbage,
     /// The first half of the sector made it.
     Torn,
+    /// Zeros; and a new length that did not make it ends behind the last sector that did.
+    Cut,
 }
+
+const HOLES: [Hole; 4] = [Hole::Zero, Hole::Garbage, Hole::Torn, Hole::Cut];
 
 /// How thoroughly to look at a power loss.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +95,16 @@ fn absent() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
+/// One way in which a power loss may turn out.
+struct Loss {
+    /// Sectors that are written together.
+    unit: usize,
+    /// Which effects persist.
+    keep: Vec<bool>,
+    hole: Hole,
+    seed: u64,
+}
+
 impl Image {
     fn file(&self, name: &str) -> io::Result<&File> {
         self.names.get(name).and_then(|id| self.files.get(id)).ok_or_else(absent)
@@ -105,10 +124,37 @@ impl Image {
         if self.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        if !self.is_folder(folder(name)) {
+            return Err(absent());
+        }
         let file = self.next;
         self.next += 1;
         self.files.insert(file, File::default());
         self.rename_now(NameChange::Set { name: name.to_owned(), file });
+        Ok(())
+    }
+
+    pub(super) fn is_folder(&self, dir: &str) -> bool {
+        dir.is_empty() || self.names.get(dir) == Some(&FOLDER)
+    }
+
+    pub(super) fn make_dir(&mut self, dir: &str) -> io::Result<()> {
+        if !self.is_folder(folder(dir)) {
+            return Err(absent());
+        }
+        if !self.is_folder(dir) {
+            self.rename_now(NameChange::Set { name: dir.to_owned(), file: FOLDER });
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_dir(&mut self, dir: &str) -> io::Result<()> {
+        if self.names.keys().any(|name| folder(name) == dir) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if self.is_folder(dir) {
+            self.rename_now(NameChange::Remove { name: dir.to_owned() });
+        }
         Ok(())
     }
 
@@ -140,7 +186,8 @@ impl Image {
             return Ok(());
         }
         let all = file.dirty.clone();
-        file.stable = Arc::new(file.remains(&all, true, Hole::Zero, 0));
+        let whole = Loss { unit: 1, keep: Vec::new(), hole: Hole::Zero, seed: 0 };
+        file.stable = Arc::new(file.remains(&all, true, &whole));
         file.dirty.clear();
         Ok(())
     }
@@ -166,9 +213,13 @@ impl Image {
         Ok(())
     }
 
-    pub(super) fn list(&self, dir: &str) -> Vec<String> {
-        let inside = self.names.keys().filter(|name| folder(name) == dir);
-        inside.map(|name| name.rsplit('/').next().unwrap_or(name).to_owned()).collect()
+    pub(super) fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        if !self.is_folder(dir) {
+            return Err(absent());
+        }
+        let files = self.names.iter().filter(|(_, id)| **id != FOLDER).map(|(name, _)| name);
+        let inside = files.filter(|name| folder(name) == dir);
+        Ok(inside.map(|name| name.rsplit('/').next().unwrap_or(name).to_owned()).collect())
     }
 
     pub(super) fn sync_dir(&mut self, dir: &str) {
@@ -207,69 +258,92 @@ impl Image {
     }
 
     /// Unsynced effects, each of which persists or not: names, then lengths and sectors.
-    fn effects(&self) -> usize {
-        self.pending.len() + self.files.values().map(File::effects).sum::<usize>()
+    fn effects(&self, unit: usize) -> usize {
+        self.pending.len() + self.files.values().map(|file| file.effects(unit)).sum::<usize>()
     }
 
-    /// What a loss of power at this moment may leave. All combinations where they are few,
-    /// otherwise the corners (nothing, everything, all but one, only one) and a seeded sample.
+    /// What a loss of power at this moment may leave, on devices of both sector sizes. All
+    /// combinations where they are few, otherwise the corners (nothing, everything, all but one,
+    /// only one) and a seeded sample.
     pub fn after_power(&self, power: Power) -> Vec<Image> {
-        let bits = self.effects();
-        let mut chosen: Vec<(Vec<bool>, Hole)> = Vec::new();
-        if bits <= EXHAUSTIVE_BITS {
-            for mask in 0..1_usize << bits {
-                let keep: Vec<bool> = (0..bits).map(|bit| mask >> bit & 1 == 1).collect();
-                for hole in [Hole::Zero, Hole::Garbage, Hole::Torn] {
-                    chosen.push((keep.clone(), hole));
+        let mut seen = BTreeSet::new();
+        let mut images = Vec::new();
+        let mut rng = power.seed;
+        for unit in UNITS {
+            let few = self.effects(unit) <= EXHAUSTIVE_BITS;
+            for loss in self.losses(unit, power.samples, &mut rng) {
+                let image = self.remains(&loss);
+                if seen.insert(image.contents()) {
+                    images.push(image);
                 }
             }
-        } else {
-            chosen.push((vec![false; bits], Hole::Zero));
-            chosen.push((vec![true; bits], Hole::Zero));
-            let mut rng = power.seed;
-            for sample in 0..power.samples {
-                let keep: Vec<bool> = match sample % 4 {
-                    0 => flipped(bits, draw(&mut rng), true),
-                    1 => flipped(bits, draw(&mut rng), false),
-                    _ => (0..bits).map(|_| draw(&mut rng) & 1 == 1).collect(),
-                };
-                let holes = [Hole::Zero, Hole::Garbage, Hole::Torn];
-                chosen.push((keep, holes[draw(&mut rng) as usize % 3]));
+            if few {
+                break; // whatever a larger sector leaves was among them
             }
         }
-        let mut seen = BTreeSet::new();
-        let images = chosen.iter().map(|(keep, hole)| self.remains(keep, *hole, power.seed));
-        images.filter(|image| seen.insert(image.contents())).collect()
+        images
+    }
+
+    fn losses(&self, unit: usize, samples: usize, rng: &mut u64) -> Vec<Loss> {
+        let bits = self.effects(unit);
+        let seed = *rng;
+        let loss = |keep, hole| Loss { unit, keep, hole, seed };
+        if bits <= EXHAUSTIVE_BITS && unit == 1 {
+            let masks = (0..1_usize << bits).flat_map(|mask| HOLES.map(|hole| (mask, hole)));
+            let keep = |mask: usize| (0..bits).map(|bit| mask >> bit & 1 == 1).collect();
+            return masks.map(|(mask, hole)| loss(keep(mask), hole)).collect();
+        }
+        let mut losses =
+            vec![loss(vec![false; bits], Hole::Zero), loss(vec![true; bits], Hole::Zero)];
+        for sample in 0..samples.div_ceil(unit) {
+            let keep: Vec<bool> = match sample % 4 {
+                0 => flipped(bits, draw(rng), true),
+                1 => flipped(bits, draw(rng), false),
+                _ => (0..bits).map(|_| draw(rng) & 1 == 1).collect(),
+            };
+            losses.push(loss(keep, HOLES[draw(rng) as usize % HOLES.len()]));
+        }
+        losses
     }
 
     /// Names and bytes that a reader finds: equal contents behave equally after a restart.
     fn contents(&self) -> Vec<(String, Arc<Vec<u8>>)> {
-        let name = |(name, id): (&String, &u64)| (name.clone(), Arc::clone(&self.files[id].cached));
-        self.names.iter().map(name).collect()
+        let bytes = |id| self.files.get(id).map_or_else(Arc::default, |file| file.cached.clone());
+        self.names.iter().map(|(name, id)| (name.clone(), bytes(id))).collect()
     }
 
-    fn remains(&self, keep: &[bool], hole: Hole, seed: u64) -> Image {
+    fn remains(&self, loss: &Loss) -> Image {
         let mut names = self.stable_names.clone();
-        let (name_bits, mut rest) = keep.split_at(self.pending.len());
+        let (name_bits, mut rest) = loss.keep.split_at(self.pending.len());
         for (change, _) in self.pending.iter().zip(name_bits).filter(|(_, kept)| **kept) {
             change.apply(&mut names);
         }
         let mut files = BTreeMap::new();
         for (id, file) in &self.files {
-            let (mine, others) = rest.split_at(file.effects());
+            let (mine, others) = rest.split_at(file.effects(loss.unit));
             rest = others;
-            let sectors = if file.grows() { &mine[1..] } else { mine };
-            let kept = file.dirty.iter().zip(sectors).filter(|(_, kept)| **kept);
-            let kept: BTreeSet<usize> = kept.map(|(sector, _)| *sector).collect();
+            let groups = if file.grows() { &mine[1..] } else { mine };
+            let kept = file.groups(loss.unit).into_iter().zip(groups).filter(|(_, kept)| **kept);
+            let kept: BTreeSet<usize> = kept.map(|(group, _)| group).collect();
             let grown = file.grows() && mine[0];
             let bytes = if file.dirty.is_empty() {
                 Arc::clone(&file.stable)
             } else {
-                Arc::new(file.remains(&kept, grown, hole, seed ^ id))
+                let loss = Loss { keep: Vec::new(), seed: loss.seed ^ id, ..*loss };
+                Arc::new(file.remains(&kept, grown, &loss))
             };
             files
                 .insert(*id, File { stable: Arc::clone(&bytes), cached: bytes, ..File::default() });
         }
+        // What a lost folder holds is lost with it. Folders sort before what they hold.
+        let mut folders = BTreeSet::from([String::new()]);
+        names.retain(|name, id| {
+            let there = folders.contains(folder(name));
+            if there && *id == FOLDER {
+                folders.insert(name.clone());
+            }
+            there
+        });
         let stable_names = names.clone();
         let mut image = Image { files, stable_names, names, pending: Vec::new(), next: self.next };
         image.collect();
@@ -288,32 +362,47 @@ impl File {
         !self.dirty.is_empty() && self.cached.len() > self.stable.len()
     }
 
-    fn effects(&self) -> usize {
-        self.dirty.len() + usize::from(self.grows())
+    /// Unsynced sectors, in groups of `unit` that are written together.
+    fn groups(&self, unit: usize) -> BTreeSet<usize> {
+        self.dirty.iter().map(|sector| sector / unit).collect()
     }
 
-    /// The bytes when the sectors of `kept` persist, and the new length does if `grown`.
-    fn remains(&self, kept: &BTreeSet<usize>, grown: bool, hole: Hole, seed: u64) -> Vec<u8> {
-        let length = if grown { self.cached.len() } else { self.stable.len() };
-        let mut bytes = self.stable[..length.min(self.stable.len())].to_vec();
+    fn effects(&self, unit: usize) -> usize {
+        self.groups(unit).len() + usize::from(self.grows())
+    }
+
+    /// The bytes when the groups of `kept` persist, and the new length does if `grown`.
+    fn remains(&self, kept: &BTreeSet<usize>, grown: bool, loss: &Loss) -> Vec<u8> {
+        let (stable, cached) = (self.stable.len(), self.cached.len());
+        let group_bytes = loss.unit * SECTOR;
+        let length = match (grown, loss.hole, kept.last()) {
+            (true, ..) => cached,
+            (false, Hole::Cut, Some(last)) => stable.max(cached.min((last + 1) * group_bytes)),
+            _ => stable,
+        };
+        let mut bytes = self.stable[..length.min(stable)].to_vec();
         bytes.resize(length, 0);
-        let mut rng = seed;
+        let mut rng = loss.seed;
         for &sector in &self.dirty {
+            let group = sector / loss.unit;
             let start = (sector * SECTOR).min(length);
             let mut end = ((sector + 1) * SECTOR).min(length);
-            if !kept.contains(&sector) {
-                match hole {
-                    Hole::Zero => continue,
+            if !kept.contains(&group) {
+                match loss.hole {
+                    Hole::Zero | Hole::Cut => continue,
                     Hole::Garbage => {
-                        for byte in &mut bytes[start.max(self.stable.len()).min(end)..end] {
+                        for byte in &mut bytes[start.max(stable).min(end)..end] {
                             *byte = draw(&mut rng) as u8;
                         }
                         continue;
                     }
-                    Hole::Torn => end = start + (end - start) / 2,
+                    Hole::Torn => {
+                        let last = ((group + 1) * group_bytes).min(length);
+                        end = end.min((group * group_bytes + last) / 2).max(start);
+                    }
                 }
             }
-            let end = end.min(self.cached.len());
+            let end = end.min(cached);
             bytes[start..end].copy_from_slice(&self.cached[start..end]);
         }
         bytes
