@@ -8,14 +8,21 @@
 
 #![allow(missing_docs, reason = "a test has no API")]
 
+mod app;
+mod chains;
 mod ghost;
+mod keys;
 mod kill;
+mod machine;
+mod model;
 mod world;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use chains::Start;
 use ghost::{Crash, Ghost, Recovery, Summary};
+use machine::Op;
 use sapwood::disk::sim::{Image, Moment, Power, SimDisk};
 use sapwood::seal::Seal;
 use sapwood::store::Mutant;
@@ -25,7 +32,7 @@ use world::{Action, BASE, Fault, Faulty, World, open_journal, open_store};
 const FIRST: usize = 24;
 const SECOND: usize = 6;
 
-struct Explorer {
+struct Cuts {
     fault: Fault,
     seal: Arc<Seal>,
     /// Of the images after a power loss, one in this many is cut a second time. Of those after
@@ -37,9 +44,9 @@ struct Explorer {
 
 type Found = Result<(), String>;
 
-impl Explorer {
-    fn new(fault: Fault, thin: u64) -> Explorer {
-        Explorer { fault, seal: Arc::new(Seal::new([9; 32])), thin, images: 0, seconds: 0 }
+impl Cuts {
+    fn new(fault: Fault, thin: u64) -> Cuts {
+        Cuts { fault, seal: Arc::new(Seal::new([9; 32])), thin, images: 0, seconds: 0 }
     }
 
     /// Runs the actions and cuts the last one everywhere.
@@ -160,7 +167,7 @@ fn explore(thin: u64) -> (u64, u64) {
     let mut workloads = sequences(basic, 4);
     let all = sequences(&ALL, 3);
     workloads.extend(all.into_iter().filter(|actions| actions.iter().any(|a| !basic.contains(a))));
-    let mut explorer = Explorer::new(Fault::None, thin);
+    let mut explorer = Cuts::new(Fault::None, thin);
     for actions in &workloads {
         if let Err(violation) = explorer.workload(actions) {
             panic!("{violation}");
@@ -202,7 +209,7 @@ fn every_planted_fault_is_caught() {
         Fault::Planted(Mutant::ProposeBeforeStage),
     ];
     for fault in faults {
-        let mut explorer = Explorer::new(fault, 1);
+        let mut explorer = Cuts::new(fault, 1);
         let mut workloads = sequences(&ALL, 2);
         workloads.push(vec![Action::Promote; 3]);
         // The making of the store would give most of them away at once; the rest must too.
@@ -210,4 +217,80 @@ fn every_planted_fault_is_caught() {
         let violation = caught.unwrap_or_else(|| panic!("{fault:?} was not noticed"));
         println!("{fault:?} caught after {} images: {violation}", explorer.images);
     }
+}
+
+/// Calls that are cut in every combination. The others are made of these, or of another process's.
+const SINGLE: [Op; 18] = [
+    Op::Append,
+    Op::Flush,
+    Op::Close,
+    Op::Consent,
+    Op::Tombstone,
+    Op::Finish,
+    Op::Leave,
+    Op::Merge,
+    Op::Expire,
+    Op::Stage,
+    Op::Propose,
+    Op::Use,
+    Op::Healthy,
+    Op::Confirm,
+    Op::Rollback,
+    Op::TurnDown,
+    Op::Save,
+    Op::Clear,
+];
+
+#[test]
+fn no_row_of_failures_breaks_a_promise() {
+    let mut workloads = Vec::new();
+    for start in [Start::Used, Start::Segments] {
+        workloads.extend(chains::sequences(&Op::ALL, 1).into_iter().map(|ops| (start, ops)));
+    }
+    workloads.extend(chains::sequences(&SINGLE, 2).into_iter().map(|ops| (Start::Empty, ops)));
+    chains::explore(&workloads, [40, 40, 1]);
+}
+
+#[test]
+fn no_life_breaks_a_promise() {
+    let mut crashes = 0;
+    for seed in 0..300 {
+        match chains::life(seed, 40) {
+            Ok(more) => crashes += more,
+            Err(violation) => panic!("{violation}"),
+        }
+    }
+    println!("300 lives with {crashes} crashes");
+}
+
+#[test]
+fn every_planted_fault_of_epochs_is_caught() {
+    let faults = [
+        Fault::NoKeyringSync,
+        Fault::NoKeyringFolderSync,
+        Fault::NoCopySync,
+        Fault::FolderGoesFirst,
+        Fault::KeyGoesFirst,
+        Fault::KeyStays,
+        Fault::LateStays,
+        Fault::NoMergeSync,
+    ];
+    let mut missed = Vec::new();
+    for fault in faults {
+        let mut explorer = chains::Explorer::new(fault, [10, 1_000, 1]);
+        let workloads = [
+            (Start::Empty, vec![Op::Append, Op::Flush, Op::Leave]),
+            (Start::Used, vec![Op::Forget]),
+            (Start::Used, vec![Op::Forget, Op::Append, Op::Forget]),
+            (Start::Segments, vec![Op::Merge]),
+        ];
+        let caught = workloads.iter().find_map(|(start, ops)| explorer.workload(*start, ops).err());
+        match caught {
+            Some(violation) => {
+                println!("{fault:?} caught after {} images: {violation}", explorer.total());
+            }
+            None => missed.push(fault),
+        }
+    }
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
 }

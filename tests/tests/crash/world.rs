@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sapwood::disk::sim::SimDisk;
 use sapwood::disk::{Disk, Lock};
@@ -44,6 +44,22 @@ pub enum Fault {
     NoRecoverySync,
     NoJournalSync,
     NoCheckpointSync,
+    /// A new file of the keyring is not synced.
+    NoKeyringSync,
+    /// Its name is not.
+    NoKeyringFolderSync,
+    /// What is copied into the next epoch is not synced.
+    NoCopySync,
+    /// The old folder goes before the keyring is written.
+    FolderGoesFirst,
+    /// The old key goes before the keyring is written.
+    KeyGoesFirst,
+    /// The old key stays.
+    KeyStays,
+    /// What another process wrote while the epoch was being left is not fetched.
+    LateStays,
+    /// Segments go before the one that takes their place is durable.
+    NoMergeSync,
     Planted(Mutant),
 }
 
@@ -54,14 +70,32 @@ pub struct Faulty {
     pub opening: AtomicBool,
     /// Whether the opening under way has written something: then its syncs are no mere recovery.
     wrote: AtomicBool,
+    /// Epochs entered, as the writes of the keyring tell.
+    rings: AtomicU64,
+}
+
+/// The name below the folder of an epoch, and the epoch.
+fn below(name: &str) -> (&str, Option<u64>) {
+    let split = name.strip_prefix('e').and_then(|rest| rest.split_once('/'));
+    match split.and_then(|(epoch, rest)| Some((rest, epoch.parse().ok()?))) {
+        Some((rest, epoch)) => (rest, Some(epoch)),
+        None => (name, None),
+    }
 }
 
 impl Faulty {
     pub fn new(disk: SimDisk, fault: Fault) -> Faulty {
-        Faulty { disk, fault, opening: AtomicBool::new(false), wrote: AtomicBool::new(false) }
+        Faulty {
+            disk,
+            fault,
+            opening: AtomicBool::new(false),
+            wrote: AtomicBool::new(false),
+            rings: AtomicU64::new(0),
+        }
     }
 
-    fn skips_sync(&self, name: &str) -> bool {
+    fn skips_sync(&self, path: &str) -> bool {
+        let (name, epoch) = below(path);
         match self.fault {
             Fault::NoAdapterSync => name.starts_with("a/"),
             Fault::NoManifestSync => name.starts_with('M'),
@@ -70,7 +104,26 @@ impl Faulty {
             Fault::NoRecoverySync => {
                 self.opening.load(Ordering::Relaxed) && !self.wrote.load(Ordering::Relaxed)
             }
-            Fault::None | Fault::NoFolderSync | Fault::Planted(_) => false,
+            Fault::NoKeyringSync => name.starts_with("k/"),
+            Fault::NoCopySync => epoch.is_some_and(|epoch| epoch > 1),
+            Fault::NoMergeSync => name.starts_with("j/") && self.is_crowded(path),
+            _ => false,
+        }
+    }
+
+    /// Whether there are segments enough to be joined, and one more.
+    fn is_crowded(&self, path: &str) -> bool {
+        let names = self.disk.list(path.rsplit_once('/').map_or("", |(dir, _)| dir));
+        names.is_ok_and(|names| names.len() > 8)
+    }
+
+    /// Removes the folders of all epochs, durably.
+    fn wipe(&self) {
+        for dir in ["e1/a", "e1/c", "e1/j", "e1"] {
+            for name in self.disk.list(dir).unwrap_or_default() {
+                let _ = self.disk.unlink(&format!("{dir}/{name}"));
+            }
+            let _ = self.disk.sync_dir(dir);
         }
     }
 }
@@ -80,10 +133,18 @@ impl Disk for Faulty {
         self.disk.make_dir(dir)
     }
     fn remove_dir(&self, dir: &str) -> io::Result<()> {
+        if self.fault == Fault::LateStays {
+            self.wipe();
+        }
         self.disk.remove_dir(dir)
     }
     fn create(&self, name: &str) -> io::Result<()> {
         self.wrote.store(true, Ordering::Relaxed);
+        // The making of the store writes the first keyring; `prepare`, `enter`, `clean` the next.
+        let enters = name == "k/new.tmp" && self.rings.fetch_add(1, Ordering::Relaxed) == 2;
+        if self.fault == Fault::FolderGoesFirst && enters {
+            self.wipe();
+        }
         self.disk.create(name)
     }
     fn append(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -108,10 +169,19 @@ impl Disk for Faulty {
         self.disk.unlink(name)
     }
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let left = self.fault == Fault::LateStays && dir == "e1/j";
+        if left && self.rings.load(Ordering::Relaxed) > 2 {
+            return Ok(Vec::new());
+        }
         self.disk.list(dir)
     }
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        if self.fault == Fault::NoFolderSync { Ok(()) } else { self.disk.sync_dir(dir) }
+        let skips = match self.fault {
+            Fault::NoFolderSync => true,
+            Fault::NoKeyringFolderSync => dir == "k",
+            _ => false,
+        };
+        if skips { Ok(()) } else { self.disk.sync_dir(dir) }
     }
     fn lock(&self, name: &str) -> io::Result<Lock> {
         self.disk.lock(name)
