@@ -233,10 +233,16 @@ fn origin(
     ledger: &Ledger,
     digest: &Digest,
 ) -> (HashSet<u128>, Option<Digest>) {
-    let mut lineage = ledger.lineage(Some(digest));
+    let mut replies = ledger.lineage(Some(digest));
     let file = store.adapter_bytes(digest).ok();
     let file = file.and_then(|bytes| AdapterFile::parse(&bytes, model.arch()).ok());
-    let Some(says) = file.and_then(|file| file.provenance) else { return (lineage, None) };
-    lineage.extend(says.lineage.iter().filter_map(|id| u128::from_str_radix(id, 16).ok()));
-    (lineage, says.parent)
+    let Some(file) = file else { return (replies, None) };
+    replies.extend(lineage(&file));
+    (replies, file.provenance.and_then(|says| says.parent))
+}
+
+/// The replies that an adapter's file says it learned from.
+pub(crate) fn lineage(file: &AdapterFile) -> impl Iterator<Item = u128> {
+    let names = file.provenance.iter().flat_map(|says| &says.lineage);
+    names.filter_map(|id| u128::from_str_radix(id, 16).ok())
 }

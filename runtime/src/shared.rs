@@ -24,7 +24,7 @@ use crate::seal::random;
 use crate::shred;
 use crate::signal::Signal;
 use crate::slice::{Foreground, Progress};
-use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, Trial};
+use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, StoreError, Trial, digest_of};
 use crate::swap::InForce;
 use crate::vault::{Vault, VaultError};
 
@@ -258,10 +258,14 @@ impl Shared {
 
     /// Keeps an adapter's bytes after the checks that every adapter has to pass.
     pub fn stage(&self, bytes: &[u8], meta: Option<Meta>) -> Result<Digest, LearnerError> {
-        let adapter = load(&self.model, bytes)?;
-        probe(&self.model, &adapter)?;
+        let file = AdapterFile::parse(bytes, self.model.arch())?;
+        probe(&self.model, &self.model.load_adapter(&file)?)?;
         let meta = meta.unwrap_or(Meta { created_ms: self.now_ms(), ..Meta::default() });
-        Ok(self.kept().store.stage(bytes, meta)?)
+        let mut kept = self.kept();
+        if forget::lineage(&file).any(|reply| kept.ledger.is_forgotten(reply)) {
+            return Err(StoreError::Refused { digest: digest_of(bytes) }.into());
+        }
+        Ok(kept.store.stage(bytes, meta)?)
     }
 
     pub fn activate(&self, digest: &Digest) -> Result<(), LearnerError> {

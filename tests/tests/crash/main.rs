@@ -12,7 +12,6 @@ mod app;
 mod chains;
 mod ghost;
 mod keys;
-mod kill;
 mod machine;
 mod model;
 mod world;

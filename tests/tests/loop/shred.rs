@@ -8,12 +8,13 @@ use sapwood::disk::Disk;
 use sapwood::disk::sim::{Fault, FaultKind, Image, Power, SimDisk};
 use sapwood::journal::{Journal, Limits};
 use sapwood::signal::Signal;
+use sapwood::store::StoreError;
 use sapwood::vault::{HostKey, KeyError, KeyProvider, Vault, VaultError};
 use sapwood::{Budget, Config, Consent, Erasure, Learner, LearnerError, Scope};
-use sapwood_models::Stop;
+use sapwood_models::{AdapterFile, Stop};
 use zeroize::Zeroizing;
 
-use super::{config, greedy, model, open};
+use super::{adapter_bytes, config, greedy, model, open};
 
 const SECRET: &str = "the word is heliotrope";
 
@@ -264,6 +265,20 @@ fn a_locked_key_store_delays_the_shredding_and_costs_nothing() {
     assert_eq!(requests(&learner).len(), 2);
     learner.train_slice(Budget::time(std::time::Duration::ZERO), &Stop::new()).unwrap();
     assert_eq!(keys.epochs(), [2], "the next slice ended it");
+}
+
+#[test]
+fn an_adapter_that_knows_what_was_forgotten_is_not_staged() {
+    let (_, keys, learner) = told();
+    let reply = learner.turns()[1].reply_id;
+    keys.lock(true); // so that the tombstones stay
+    learner.forget(&secret_reply(&learner)).unwrap();
+    let mut file = AdapterFile::parse(&adapter_bytes(learner.model(), 1), learner.model().arch());
+    let file = file.as_mut().unwrap();
+    file.provenance.as_mut().unwrap().lineage.push(format!("{reply:032x}"));
+    let staged = learner.stage(&file.to_bytes());
+    assert!(matches!(staged, Err(LearnerError::Store(StoreError::Refused { .. }))), "{staged:?}");
+    assert!(learner.stage(&adapter_bytes(learner.model(), 2)).is_ok());
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! A model so small that a process which holds it is up in milliseconds: one layer, random weights,
+//! a vocabulary of bytes. What it says means nothing, but depends on the adapter.
+
+use sapwood_kernels::{Device, Quant};
+use sapwood_models::{GgufWriter, LoraConfig, Mapped, Model, Provenance, Target};
+
+const WIDTH: usize = 32;
+const HEADS: usize = 2;
+const HEAD: usize = 16;
+const FORWARD: usize = 48;
+
+/// Deterministic pseudo-random numbers (SplitMix64).
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    /// One of `all`.
+    pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+
+    /// Uniform within ±1.
+    fn signed(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+}
+
+fn bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
+    values.flat_map(f32::to_le_bytes).collect()
+}
+
+/// The model.
+pub fn model() -> Model {
+    let mut writer = GgufWriter::new();
+    let mut tokens = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    let mut kinds = vec![2, 3, 3];
+    kinds.resize(tokens.len(), 6);
+    writer.put("general.architecture", "qwen3");
+    let counts = [
+        ("context_length", 1024),
+        ("embedding_length", WIDTH),
+        ("block_count", 1),
+        ("feed_forward_length", FORWARD),
+        ("attention.head_count", HEADS),
+        ("attention.head_count_kv", HEADS),
+        ("attention.key_length", HEAD),
+        ("attention.value_length", HEAD),
+    ];
+    for (name, value) in counts {
+        writer.put(&format!("qwen3.{name}"), value as u32);
+    }
+    writer.put("qwen3.attention.layer_norm_rms_epsilon", 1e-6_f32);
+    writer.put("qwen3.rope.freq_base", 10_000.0_f32);
+    writer.put("tokenizer.ggml.model", "llama");
+    writer.put_strings("tokenizer.ggml.tokens", &tokens);
+    writer.put_f32s("tokenizer.ggml.scores", &vec![0.0; tokens.len()]);
+    writer.put_i32s("tokenizer.ggml.token_type", &kinds);
+    let template = "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '\\n' }}{% endfor %}\
+                    {% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
+    writer.put("tokenizer.chat_template", template);
+    let mut random = Random(1);
+    let mut matrix = |name: &str, rows: usize, columns: usize| {
+        let scale = 2.0 / (columns as f32).sqrt();
+        let data = bytes((0..rows * columns).map(|_| scale * random.signed()));
+        writer.tensor(&format!("{name}.weight"), Quant::F32, &[columns, rows], data);
+    };
+    matrix("token_embd", tokens.len(), WIDTH);
+    for (name, rows, columns) in [
+        ("attn_q", HEADS * HEAD, WIDTH),
+        ("attn_k", HEADS * HEAD, WIDTH),
+        ("attn_v", HEADS * HEAD, WIDTH),
+        ("attn_output", WIDTH, HEADS * HEAD),
+        ("ffn_gate", FORWARD, WIDTH),
+        ("ffn_up", FORWARD, WIDTH),
+        ("ffn_down", WIDTH, FORWARD),
+    ] {
+        matrix(&format!("blk.0.{name}"), rows, columns);
+    }
+    for (name, length) in [
+        ("output_norm", WIDTH),
+        ("blk.0.attn_norm", WIDTH),
+        ("blk.0.ffn_norm", WIDTH),
+        ("blk.0.attn_q_norm", HEAD),
+        ("blk.0.attn_k_norm", HEAD),
+    ] {
+        let data = bytes((0..length).map(|_| 1.0));
+        writer.tensor(&format!("{name}.weight"), Quant::F32, &[length], data);
+    }
+    Model::from_mapped(Mapped::from_vec(writer.to_bytes()), &Device::cpu(Some(1))).unwrap()
+}
+
+/// The file of an adapter with random values that says it learned from these replies.
+pub fn adapter(model: &Model, seed: u64, lineage: &[u128]) -> Vec<u8> {
+    let lora = LoraConfig { rank: 1, alpha: 4.0, targets: vec![Target::O, Target::Down] };
+    let mut random = Random(seed);
+    let length = model.new_adapter(&lora, seed).values().len();
+    let values: Vec<f32> = (0..length).map(|_| random.signed()).collect();
+    let provenance = Provenance {
+        base_fingerprint: model.fingerprint(),
+        template_digest: model.template().unwrap().digest(),
+        parent: None,
+        seed,
+        lineage: lineage.iter().map(|id| format!("{id:032x}")).collect(),
+    };
+    model.adapter_file(&model.adapter(&lora, &values), Some(provenance)).to_bytes()
+}
