@@ -27,4 +27,7 @@ sapwood_reply ask(sapwood_learner *learner, const char *request, uint32_t max_to
 /* keys.c: what opens a store, on folders that begin like this one. */
 void keys(const char *folder);
 
+/* capture.c: recording without a model, and export, on folders that begin like this one. */
+void capture(const char *folder);
+
 #endif

@@ -1,5 +1,6 @@
 /* The whole loop through the C interface on the library's own model: chat, stream, cancel, signals,
- * training, adapters, rollback; everything that a program can get wrong; and keys.
+ * training, adapters, rollback; everything that a program can get wrong; keys,
+ * and recording without a model.
  *
  *   loop FOLDER ADAPTER_FILE
  */
@@ -428,6 +429,7 @@ int main(int count, char **arguments) {
     snprintf(other, sizeof other, "%s-little", arguments[1]);
     little_memory(other);
     keys(arguments[1]);
+    capture(arguments[1]);
     printf("%d checks passed\n", checks);
     return 0;
 }

@@ -1,5 +1,5 @@
 """The whole loop through the wheel, with the real interpreter: chat, stream, cancel, signals,
-training, adapters, rollback, errors, a panic, threads, keys.
+training, adapters, rollback, errors, a panic, threads, keys, recording without a model.
 
     ADAPTER=adapter.gguf python -m unittest tests/python/test_loop.py
 """
@@ -8,6 +8,7 @@ import datetime
 import gc
 import hashlib
 import hmac
+import json
 import os
 import resource
 import tempfile
@@ -184,6 +185,34 @@ class Loop(unittest.TestCase):
             learner.activate(adapter)
         with open(path, "rb") as file, self.assertRaises(LearnerError.Adapter):
             learner.stage(file.read())
+
+    def test_a_process_without_a_model_records_beside_the_learner(self):
+        learner = self.open()
+        capture = sapwood.Capture.open(Config(folder=self.folder.name, key=KEY))
+        asked = sapwood.Message(role=sapwood.Role.USER, content="Tuesday?")
+        shown = sapwood.Shown(surface="mail", turns=[asked], reply="Fine, Tuesday then.")
+        self.assertIsNone(capture.reply(shown))
+        learner.set_consent(Consent.GRANTED)
+        reply = capture.reply(shown)
+        capture.signal(reply, Signal.EDITED(text="Tuesday is fine."))
+        capture.flush()
+        learner.signal(reply, Signal.ACCEPTED())
+        (sample,) = learner.samples()
+        self.assertEqual((sample.reply_id, sample.reply), (reply, shown.reply))
+        self.assertTrue(sample.signals[0].is_edited() and sample.signals[1].is_accepted())
+        with self.assertRaises(LearnerError.NotFound):
+            capture.signal("0" * 32, Signal.ACCEPTED())
+
+    def test_all_that_is_kept_is_handed_over(self):
+        learner = self.taught()
+        with tempfile.TemporaryDirectory() as folder:
+            exported = learner.export_data(folder)
+            self.assertEqual((exported.turns, exported.unreadable_records), (12, 0))
+            with open(os.path.join(folder, "turns.json"), encoding="utf-8") as file:
+                turns = json.load(file)
+            self.assertEqual({turn["surface"] for turn in turns}, {"triage"})
+            with self.assertRaises(LearnerError.Storage):
+                learner.export_data(folder)
 
     def test_what_is_forgotten_is_gone_with_what_learned_from_it(self):
         learner = self.taught()

@@ -6,6 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use sapwood::{Config, Consent, Learner, Shown};
+use sapwood_kernels::Device;
+use sapwood_models::{EMBEDDED, Mapped, Message, Model, Role};
 use sapwood_tests::{golden, sapwood};
 use serde_json::Value;
 
@@ -131,6 +134,37 @@ fn an_adapter_of_another_base_is_refused() {
         let model = golden(model);
         failure(&["generate", "-m", text(&model), "-p", "x", "--lora", text(&lora)]);
     }
+}
+
+#[test]
+fn all_that_a_store_keeps_is_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, to) = (folder.path().join("store"), folder.path().join("exported"));
+    let (dir, to) = (text(&store), text(&to));
+    assert!(failure(&["export", "--dir", dir, to]).contains("no store"));
+    std::fs::write(store.with_extension("key"), [7; 32]).unwrap();
+    let config = Config::new(&store, [7; 32]);
+    let model = Model::from_mapped(Mapped::from_static(EMBEDDED), &Device::cpu(None)).unwrap();
+    Learner::open(model, config.clone()).unwrap().set_consent(Consent::Granted).unwrap();
+    let capture = Learner::open_capture(&config).unwrap();
+    let turns = vec![Message::new(Role::User, "Tuesday?")];
+    let shown = Shown {
+        surface: "mail".into(),
+        conversation: 1,
+        instructions: None,
+        turns,
+        reply: "Fine.".into(),
+        adapter: None,
+    };
+    let reply = capture.reply(shown).unwrap().unwrap();
+    drop(capture);
+    let done = json(&["export", "--dir", dir, to, "--json"]);
+    assert_eq!((&done["turns"], &done["adapters"]), (&Value::from(1), &Value::from(0)));
+    let turns = std::fs::read(Path::new(to).join("turns.json")).unwrap();
+    let turns: Value = serde_json::from_slice(&turns).unwrap();
+    assert_eq!(turns[0]["reply_id"], format!("{reply:032x}"));
+    assert_eq!(turns[0]["reply"], "Fine.");
+    assert!(failure(&["export", "--dir", dir, to]).contains("exported"), "it is not empty");
 }
 
 #[test]

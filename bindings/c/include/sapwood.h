@@ -239,6 +239,10 @@
 // The key of the bytes was destroyed: copies of them are noise.
 #define SAPWOOD_ERASURE_SHREDDED 2
 
+// Records what the user does, without a model: for a process that has neither the memory nor the
+// time for one. Any number of them may do so beside the one that has the learner.
+typedef struct sapwood_capture sapwood_capture;
+
 // A conversation. One reply at a time.
 typedef struct sapwood_chat sapwood_chat;
 
@@ -467,6 +471,27 @@ typedef struct {
   char adapter[65];
 } sapwood_reply;
 
+// A reply that was shown in a process without a model.
+typedef struct {
+  // sizeof(sapwood_shown)
+  uint32_t size;
+  // The part of the app, as for `sapwood_chat_open`.
+  const char *surface;
+  // The conversation; the last turn is the user's request.
+  const sapwood_message *turns;
+  // Turns that there are.
+  size_t count;
+  // The reply.
+  const char *reply;
+  // The program's standing instructions; may be NULL.
+  const char *instructions;
+  // Names the conversation: 32 hexadecimal digits that no other one has, as a UUID's. NULL: one
+  // of its own.
+  const char *conversation;
+  // The adapter that made it, as its sapwood_reply named it; NULL or empty: the base model.
+  const char *adapter;
+} sapwood_shown;
+
 // One adapter.
 typedef struct {
   // The size of this struct in the library.
@@ -533,6 +558,18 @@ typedef struct {
   char in_force[65];
 } sapwood_deletion_receipt;
 
+// What was exported. Set `size` before the call.
+typedef struct {
+  // sizeof(sapwood_exported)
+  uint32_t size;
+  // Replies in turns.json.
+  uint32_t turns;
+  // Files in adapters/.
+  uint32_t adapters;
+  // Records that only a later version of the library can read; they are not among the turns.
+  uint32_t unreadable_records;
+} sapwood_exported;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -580,6 +617,10 @@ int32_t sapwood_set_retrieval(const sapwood_learner *learner, uint32_t enabled);
 // Says that the last process ended for a reason that was not the adapter's fault: its interrupted
 // trial is then not counted.
 int32_t sapwood_exit_was_benign(const sapwood_learner *learner);
+
+// Says that the program stays with this model: adapters of other ones, which were laid to rest
+// when it came, are deleted.
+int32_t sapwood_confirm_base(const sapwood_learner *learner);
 
 // Makes everything durable.
 int32_t sapwood_flush(const sapwood_learner *learner);
@@ -639,6 +680,33 @@ int32_t sapwood_regenerate(const sapwood_chat *chat,
                            void *user,
                            sapwood_reply *reply);
 
+// Opens the folder of a configuration with its keys, for recording alone; nothing else of it
+// matters. End it with `sapwood_capture_close`.
+int32_t sapwood_capture_open(const sapwood_config *config, sapwood_capture **capture);
+
+// Makes everything durable and ends the capture. NULL is no capture.
+void sapwood_capture_close(sapwood_capture *capture);
+
+// Whether anything may be kept, as the user last said in any process: one of SAPWOOD_CONSENT_.
+int32_t sapwood_capture_consent(const sapwood_capture *capture, uint32_t *consent);
+
+// Records a reply that was shown. `reply_id` has room for 33 characters and gets its id, to which
+// signals refer; an empty one without consent, or if something of its conversation was forgotten:
+// nothing is stored then.
+int32_t sapwood_capture_reply(const sapwood_capture *capture,
+                              const sapwood_shown *shown,
+                              char *reply_id);
+
+// Says what the user did with a reply, recorded here or elsewhere, as `sapwood_signal`.
+int32_t sapwood_capture_signal(const sapwood_capture *capture,
+                               const char *reply_id,
+                               uint32_t kind,
+                               const char *text,
+                               uint32_t shown_tokens);
+
+// Makes everything durable: before the process may be suspended.
+int32_t sapwood_capture_flush(const sapwood_capture *capture);
+
 // Hands all adapters known to `on_adapter`, oldest first, with those that are gone.
 int32_t sapwood_adapters(const sapwood_learner *learner, sapwood_on_adapter on_adapter, void *user);
 
@@ -651,6 +719,10 @@ int32_t sapwood_stage(const sapwood_learner *learner,
 
 // Puts a staged adapter in force on probation.
 int32_t sapwood_activate(const sapwood_learner *learner, const char *adapter);
+
+// Refuses an adapter for good, in force or not, known here or not: the program's maker has heard
+// that it is bad.
+int32_t sapwood_refuse(const sapwood_learner *learner, const char *adapter);
 
 // Takes the adapter in force back for good. `adapter` has room for 65 characters and gets its
 // digest; it may be NULL. The one before, or the base model, is in force from the next reply on.
@@ -669,6 +741,13 @@ int32_t sapwood_forget(const sapwood_learner *learner,
                        uint64_t from_ms,
                        uint64_t until_ms,
                        sapwood_deletion_receipt *receipt);
+
+// Writes all that is kept into a new or empty folder, for the user to read: turns.json,
+// adapters.json and the adapters as GGUF files. Nothing in there is sealed: protect it, hand it
+// over, remove it. `exported` may be NULL.
+int32_t sapwood_export(const sapwood_learner *learner,
+                       const char *folder,
+                       sapwood_exported *exported);
 
 // Gives back a text that the library returned. NULL is no text.
 void sapwood_string_free(char *text);

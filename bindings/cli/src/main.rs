@@ -12,7 +12,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, chat, doctor, eval, generate, inspect, perplexity, store, tokenize, train};
+use commands::{
+    bench, chat, doctor, eval, export, generate, inspect, perplexity, store, tokenize, train,
+};
 
 #[derive(Parser)]
 #[command(version, about = "A language model that learns from its user, on the device")]
@@ -47,6 +49,8 @@ enum Command {
     Rollback(store::Arguments),
     /// List what the user did with the replies
     Signals(store::Arguments),
+    /// Write all that a store keeps where anybody can read it
+    Export(export::Arguments),
     /// Check processor, model and store
     Doctor(doctor::Arguments),
 }
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Adapters(arguments) => store::adapters(&arguments),
         Command::Rollback(arguments) => store::rollback(&arguments),
         Command::Signals(arguments) => store::signals(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {

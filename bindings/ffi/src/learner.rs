@@ -13,6 +13,7 @@ use crate::chat::{Chat, Message};
 use crate::config::Config;
 use crate::device::{DeviceState, StopToken};
 use crate::error::LearnerError;
+use crate::export::Exported;
 use crate::fence::Fence;
 use crate::forget::{DeletionReceipt, Scope};
 use crate::id;
@@ -116,6 +117,19 @@ impl Learner {
         self.fence.call(|| self.learner.rollback()).map(|digest| id::adapter_text(&digest))
     }
 
+    /// Refuses an adapter for good, in force or not, known here or not: the app's maker has heard
+    /// that it is bad.
+    pub fn refuse(&self, adapter: String) -> Result<(), LearnerError> {
+        let digest = id::adapter_digest(&adapter)?;
+        self.fence.call(|| self.learner.refuse(&digest))
+    }
+
+    /// Says that the app stays with this model: adapters of other ones, which were laid to rest when
+    /// it came, are deleted.
+    pub fn confirm_base(&self) -> Result<(), LearnerError> {
+        self.fence.call(|| self.learner.confirm_base())
+    }
+
     /// All replies that are kept, oldest first, each with what the user did.
     pub fn samples(&self) -> Result<Vec<Sample>, LearnerError> {
         self.read(|learner| learner.turns().into_iter().map(Sample::from).collect())
@@ -127,6 +141,13 @@ impl Learner {
     pub fn forget(&self, scope: Scope) -> Result<DeletionReceipt, LearnerError> {
         let scope = scope.try_into()?;
         self.fence.call(|| self.learner.forget(&scope)).map(DeletionReceipt::from)
+    }
+
+    /// Writes all that is kept into a new or empty folder, for the user to read: turns.json,
+    /// adapters.json and the adapters as GGUF files. Nothing in there is sealed: protect it, hand
+    /// it over, remove it.
+    pub fn export_data(&self, folder: String) -> Result<Exported, LearnerError> {
+        self.fence.call(|| self.learner.export_data(Path::new(&folder))).map(Exported::from)
     }
 
     /// Switches the showing of past exchanges on or off for all later replies.

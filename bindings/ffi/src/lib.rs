@@ -15,10 +15,12 @@
 
 mod adapter;
 pub mod c;
+mod capture;
 mod chat;
 mod config;
 mod device;
 mod error;
+mod export;
 mod fence;
 mod forget;
 mod id;

@@ -55,6 +55,16 @@ extension Learner {
         try await blocking { try self.rollback() }
     }
 
+    /// Refuses an adapter for good, in force or not, known here or not.
+    public func refuse(adapter: String) async throws {
+        try await blocking { try self.refuse(adapter: adapter) }
+    }
+
+    /// Says that the app stays with this model: adapters of other ones are deleted.
+    public func confirmBase() async throws {
+        try await blocking { try self.confirmBase() }
+    }
+
     /// All replies that are kept, oldest first, each with what the user did.
     public func samples() async throws -> [Sample] {
         try await blocking { try self.samples() }
@@ -63,6 +73,12 @@ extension Learner {
     /// Forgets for good: replies, signals, and every adapter that learned from one.
     public func forget(scope: Scope) async throws -> DeletionReceipt {
         try await blocking { try self.forget(scope: scope) }
+    }
+
+    /// Writes all that is kept into a new or empty folder, for the user to read. Nothing in there is
+    /// sealed: protect it, hand it over, remove it.
+    public func exportData(folder: String) async throws -> Exported {
+        try await blocking { try self.exportData(folder: folder) }
     }
 
     /// Says that the last process ended for a reason that was not the adapter's fault.

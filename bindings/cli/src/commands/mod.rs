@@ -5,6 +5,7 @@ pub mod chat;
 pub mod doctor;
 pub mod eval;
 pub mod examples;
+pub mod export;
 pub mod generate;
 pub mod inspect;
 pub mod perplexity;

@@ -16,7 +16,7 @@ pub struct Arguments {
     #[command(flatten)]
     store: StoreArguments,
     #[command(flatten)]
-    format: Format,
+    pub format: Format,
 }
 
 /// Where a store is and what opens it.
@@ -63,7 +63,8 @@ fn new_key(path: &PathBuf) -> Result<[u8; 32], Failure> {
 }
 
 impl Arguments {
-    fn open(&self) -> Result<Learner, Failure> {
+    /// The store, which must be there already.
+    pub fn open(&self) -> Result<Learner, Failure> {
         if !self.store.dir.is_dir() {
             return Err(format!("there is no store in {}", self.store.dir.display()).into());
         }

@@ -137,6 +137,21 @@ pub unsafe extern "C" fn sapwood_activate(
     })
 }
 
+/// Refuses an adapter for good, in force or not, known here or not: the program's maker has heard
+/// that it is bad.
+// SAFETY: `adapter` ends with NUL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sapwood_refuse(
+    learner: Option<&sapwood_learner>,
+    adapter: *const c_char,
+) -> i32 {
+    status(|| {
+        let learner = given(learner, "learner")?;
+        // SAFETY: the caller's promise.
+        learner.0.refuse(unsafe { text(adapter, "adapter") }?)
+    })
+}
+
 /// Takes the adapter in force back for good. `adapter` has room for 65 characters and gets its
 /// digest; it may be NULL. The one before, or the base model, is in force from the next reply on.
 // SAFETY: `adapter` is NULL or has room for 65 bytes.

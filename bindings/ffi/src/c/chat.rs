@@ -129,7 +129,7 @@ pub unsafe extern "C" fn sapwood_chat_open(
 
 /// # Safety
 /// As `sapwood_chat_open`.
-unsafe fn messages(
+pub(super) unsafe fn messages(
     turns: *const sapwood_message,
     count: usize,
 ) -> Result<Vec<Message>, LearnerError> {

@@ -1,4 +1,4 @@
-//! What is kept of the user, and forgetting it.
+//! What is kept of the user: listed, forgotten, handed over.
 
 use std::ffi::{c_char, c_void};
 use std::time::UNIX_EPOCH;
@@ -8,6 +8,7 @@ use super::memory::{Sized32, fill, give_text, given, sapwood_string_free, text, 
 use super::status::status;
 use crate::chat::Role;
 use crate::error::LearnerError;
+use crate::export::Exported;
 use crate::forget::{Erasure, Scope};
 use crate::id;
 use crate::signal::{Sample, Signal};
@@ -185,5 +186,46 @@ pub unsafe extern "C" fn sapwood_forget(
         fill(&mut given.in_force, done.in_force.as_deref().unwrap_or_default());
         // SAFETY: the caller's promise.
         unsafe { write(&given, receipt, "sapwood_deletion_receipt") }
+    })
+}
+
+/// What was exported. Set `size` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sapwood_exported {
+    /// sizeof(sapwood_exported)
+    pub size: u32,
+    /// Replies in turns.json.
+    pub turns: u32,
+    /// Files in adapters/.
+    pub adapters: u32,
+    /// Records that only a later version of the library can read; they are not among the turns.
+    pub unreadable_records: u32,
+}
+
+// SAFETY: numbers behind the size.
+unsafe impl Sized32 for sapwood_exported {}
+
+/// Writes all that is kept into a new or empty folder, for the user to read: turns.json,
+/// adapters.json and the adapters as GGUF files. Nothing in there is sealed: protect it, hand it
+/// over, remove it. `exported` may be NULL.
+// SAFETY: `folder` ends with NUL, `exported` is as large as it says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sapwood_export(
+    learner: Option<&sapwood_learner>,
+    folder: *const c_char,
+    exported: *mut sapwood_exported,
+) -> i32 {
+    status(|| {
+        let learner = given(learner, "learner")?;
+        // SAFETY: the caller's promise.
+        let done = learner.0.export_data(unsafe { text(folder, "folder") }?)?;
+        if exported.is_null() {
+            return Ok(());
+        }
+        let Exported { turns, adapters, unreadable_records } = done;
+        let counted = sapwood_exported { size: 0, turns, adapters, unreadable_records };
+        // SAFETY: the caller's promise.
+        unsafe { write(&counted, exported, "sapwood_exported") }
     })
 }

@@ -85,24 +85,34 @@ pub unsafe extern "C" fn sapwood_signal(
     status(|| {
         let learner = given(learner, "learner")?;
         // SAFETY: the caller's promise.
-        let told = || unsafe { self::text(text, "text") };
-        let signal = match kind {
-            SAPWOOD_SIGNAL_EDITED => Signal::Edited { text: told()? },
-            SAPWOOD_SIGNAL_ACCEPTED => Signal::Accepted,
-            SAPWOOD_SIGNAL_COPIED => Signal::Copied { whole: true },
-            SAPWOOD_SIGNAL_COPIED_PART => Signal::Copied { whole: false },
-            SAPWOOD_SIGNAL_RATED_GOOD => Signal::Rated { good: true },
-            SAPWOOD_SIGNAL_RATED_BAD => Signal::Rated { good: false },
-            SAPWOOD_SIGNAL_REGENERATED => Signal::Regenerated { new_reply: told()? },
-            SAPWOOD_SIGNAL_STOPPED => Signal::Stopped { shown_tokens },
-            SAPWOOD_SIGNAL_REPHRASED => Signal::Rephrased { new_reply: told()? },
-            SAPWOOD_SIGNAL_ABANDONED => Signal::Abandoned,
-            SAPWOOD_SIGNAL_EDITED_PRIVATELY => Signal::EditedPrivately,
-            _ => return Err(LearnerError::invalid("kind is none of SAPWOOD_SIGNAL_")),
-        };
-        // SAFETY: the caller's promise.
-        let reply_id = unsafe { self::text(reply_id, "reply_id") }?;
+        let (reply_id, signal) =
+            unsafe { (self::text(reply_id, "reply_id")?, signal(kind, text, shown_tokens)?) };
         learner.0.signal(reply_id, signal)
+    })
+}
+
+/// # Safety
+/// `text` is NULL or ends with NUL.
+pub(super) unsafe fn signal(
+    kind: u32,
+    text: *const c_char,
+    shown_tokens: u32,
+) -> Result<Signal, LearnerError> {
+    // SAFETY: the caller's promise.
+    let told = || unsafe { self::text(text, "text") };
+    Ok(match kind {
+        SAPWOOD_SIGNAL_EDITED => Signal::Edited { text: told()? },
+        SAPWOOD_SIGNAL_ACCEPTED => Signal::Accepted,
+        SAPWOOD_SIGNAL_COPIED => Signal::Copied { whole: true },
+        SAPWOOD_SIGNAL_COPIED_PART => Signal::Copied { whole: false },
+        SAPWOOD_SIGNAL_RATED_GOOD => Signal::Rated { good: true },
+        SAPWOOD_SIGNAL_RATED_BAD => Signal::Rated { good: false },
+        SAPWOOD_SIGNAL_REGENERATED => Signal::Regenerated { new_reply: told()? },
+        SAPWOOD_SIGNAL_STOPPED => Signal::Stopped { shown_tokens },
+        SAPWOOD_SIGNAL_REPHRASED => Signal::Rephrased { new_reply: told()? },
+        SAPWOOD_SIGNAL_ABANDONED => Signal::Abandoned,
+        SAPWOOD_SIGNAL_EDITED_PRIVATELY => Signal::EditedPrivately,
+        _ => return Err(LearnerError::invalid("kind is none of SAPWOOD_SIGNAL_")),
     })
 }
 
@@ -137,13 +147,17 @@ pub extern "C" fn sapwood_consent(
 ) -> i32 {
     status(|| {
         let (learner, consent) = (given(learner, "learner")?, given(consent, "consent")?);
-        *consent = match learner.0.consent()? {
-            Consent::Unasked => SAPWOOD_CONSENT_UNASKED,
-            Consent::Granted => SAPWOOD_CONSENT_GRANTED,
-            Consent::Refused => SAPWOOD_CONSENT_REFUSED,
-        };
+        *consent = consent_number(learner.0.consent()?);
         Ok(())
     })
+}
+
+pub(super) fn consent_number(consent: Consent) -> u32 {
+    match consent {
+        Consent::Unasked => SAPWOOD_CONSENT_UNASKED,
+        Consent::Granted => SAPWOOD_CONSENT_GRANTED,
+        Consent::Refused => SAPWOOD_CONSENT_REFUSED,
+    }
 }
 
 /// Tells how the device is: at every change, from any thread. It trains only when the device is
@@ -174,6 +188,14 @@ pub extern "C" fn sapwood_set_retrieval(learner: Option<&sapwood_learner>, enabl
 #[unsafe(no_mangle)]
 pub extern "C" fn sapwood_exit_was_benign(learner: Option<&sapwood_learner>) -> i32 {
     status(|| given(learner, "learner")?.0.exit_was_benign())
+}
+
+/// Says that the program stays with this model: adapters of other ones, which were laid to rest
+/// when it came, are deleted.
+// SAFETY: no pointer but the handle is involved.
+#[unsafe(no_mangle)]
+pub extern "C" fn sapwood_confirm_base(learner: Option<&sapwood_learner>) -> i32 {
+    status(|| given(learner, "learner")?.0.confirm_base())
 }
 
 /// Makes everything durable.

@@ -26,6 +26,8 @@ mod slice;
 
 mod chat;
 
+mod capture;
+
 mod adapter;
 
 mod kept;

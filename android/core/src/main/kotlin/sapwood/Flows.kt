@@ -18,17 +18,7 @@ import kotlinx.coroutines.withContext
  */
 
 /** Opens a learner without blocking the caller. */
-suspend fun openLearner(config: Config): Learner {
-    var opened: Learner? = null
-    try {
-        withContext(Dispatchers.IO) { opened = Learner.open(config) }
-    } catch (cancelled: CancellationException) {
-        // Nobody is left who could close it.
-        opened?.close()
-        throw cancelled
-    }
-    return checkNotNull(opened)
-}
+suspend fun openLearner(config: Config): Learner = opening { Learner.open(config) }
 
 /**
  * Does [work] with the learner where blocking is allowed: `learner.io { samples() }`.
@@ -36,6 +26,12 @@ suspend fun openLearner(config: Config): Learner {
  * The work itself can't be interrupted: a caller that is cancelled leaves when it is done.
  */
 suspend fun <T> Learner.io(work: Learner.() -> T): T = withContext(Dispatchers.IO) { work() }
+
+/** Opens a folder for recording alone, without blocking the caller. */
+suspend fun openCapture(config: Config): Capture = opening { Capture.open(config) }
+
+/** As [Learner.io], for recording without a model. */
+suspend fun <T> Capture.io(work: Capture.() -> T): T = withContext(Dispatchers.IO) { work() }
 
 /**
  * The reply to [text] as it comes: text events, then one done event with the whole reply.
@@ -55,6 +51,18 @@ fun Chat.streamAgain(sampling: Sampling? = null): Flow<Event> = events { regener
  */
 suspend fun Learner.train(budget: Duration): SliceReport = StopToken().use { stop ->
     stoppable(stop::request) { trainSlice(budget.toJavaDuration(), stop) }
+}
+
+private suspend fun <T : AutoCloseable> opening(open: () -> T): T {
+    var opened: T? = null
+    try {
+        withContext(Dispatchers.IO) { opened = open() }
+    } catch (cancelled: CancellationException) {
+        // Nobody is left who could close it.
+        opened?.close()
+        throw cancelled
+    }
+    return checkNotNull(opened)
 }
 
 private fun events(begin: () -> Generation): Flow<Event> = flow {
