@@ -8,6 +8,7 @@ use super::store;
 use crate::output::Failure;
 
 #[derive(clap::Args)]
+#[group(skip)] // It would have the name of the one inside.
 pub struct Arguments {
     #[command(flatten)]
     store: store::Arguments,
