@@ -286,6 +286,31 @@ mod tests {
         }
     }
 
+    /// The format is what another implementation makes of its description in docs/storage.md:
+    /// Python's `cryptography`, with HKDF-SHA256 over label and number, and a nonce of zeros.
+    #[test]
+    fn another_implementation_seals_the_same() {
+        let sealed_elsewhere = [
+            (Algorithm::Aes256Gcm, 1, "1345a23160559a7a1cc9b072352a736a01f7efbe"),
+            (Algorithm::ChaCha20Poly1305, 2, "449d36308fcf9dbf50f8039f56a7cec4da1ddba5"),
+        ];
+        for (algorithm, id, body) in sealed_elsewhere {
+            let seal = Seal { root: Zeroizing::new([7; 32]), algorithm };
+            let salt = (0..32).map(|n| format!("{n:02x}")).collect::<String>();
+            let sealed = bytes(&(salt + body));
+            let opened = seal.open(algorithm, b"label", b"aad", &sealed).unwrap();
+            assert_eq!(&opened[..], b"text");
+            assert_eq!((algorithm.id(), Algorithm::from_id(id).unwrap()), (id, algorithm));
+            assert_eq!(seal.store_id()[..], bytes("4c7c4a63f9ea6e56cde807a486e7bcb9"));
+        }
+        assert!(matches!(Algorithm::from_id(3), Err(SealError::UnknownAlgorithm { found: 3 })));
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let pair = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(pair).collect()
+    }
+
     #[test]
     fn a_wrapped_key_is_bound_to_its_object() {
         let seal = Seal::new([1; 32]);

@@ -73,7 +73,7 @@ fn once(before: &str, text: &str) -> Option<String> {
     let joined = format!("{}\n{text}", tail(before));
     let start = joined.len() - text.len();
     let (mut out, mut done) = (String::new(), 0);
-    for span in spans(&Text::new(&joined)) {
+    for span in around_placeholders(&joined, spans(&Text::new(&joined))) {
         // What belongs to the text before is not ours.
         if span.end > start {
             out.push_str(&text[done..span.start.max(start) - start]);
@@ -117,6 +117,22 @@ fn spans(text: &Text) -> Vec<Range<usize>> {
         }
     }
     merged.into_iter().map(|span| text.bytes(span)).collect()
+}
+
+/// The spans with the whole of every placeholder that they touch: a rule may stop inside one.
+/// One that is nothing else is no secret.
+fn around_placeholders(text: &str, mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    for (start, _) in text.match_indices(PRIVATE) {
+        let end = start + PRIVATE.len();
+        let first = spans.partition_point(|span| span.end <= start);
+        let last = spans.partition_point(|span| span.start < end);
+        if first < last {
+            let around = spans[first].start.min(start)..spans[last - 1].end.max(end);
+            spans.splice(first..last, [around]);
+        }
+    }
+    spans.retain(|span| text[span.clone()] != *PRIVATE);
+    spans
 }
 
 #[cfg(test)]

@@ -113,6 +113,12 @@ fn marked(text: &str) -> (String, String) {
 }
 
 #[test]
+fn a_placeholder_goes_whole_or_stays_whole() {
+    let text = "DE89sk-4111\u{a0}1111\u{a0}1111\u{a0}1111 and 4111–1111–1111–1111";
+    assert_eq!(redact_after("api key = ", text), format!("{PRIVATE} and {PRIVATE}"));
+}
+
+#[test]
 fn each_secret_goes_and_nothing_else() {
     let wrong: Vec<_> = SECRETS
         .iter()
