@@ -150,6 +150,12 @@ pub enum AdapterError {
         /// The key.
         key: &'static str,
     },
+    /// The allocator refused memory for the adapter.
+    #[error("no memory for {bytes} bytes of the adapter: free memory and try again")]
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
     /// Bytes behind the last tensor.
     #[error("{found} bytes behind the last tensor: the file is damaged")]
     TrailingBytes {
@@ -247,7 +253,7 @@ fn expect(gguf: &Gguf, key: &'static str, wanted: &'static str) -> Result<(), Ad
 }
 
 fn read_pairs(gguf: &Gguf, file: &[u8], arch: &Arch) -> Result<Vec<Pair>, AdapterError> {
-    let mut pairs = Vec::new();
+    let mut pairs = with_room(gguf.tensors().len() / 2)?;
     for info in gguf.tensors() {
         let (target, is_a) = match info.name.strip_suffix(".lora_a") {
             Some(target) => (target, true),
@@ -269,7 +275,7 @@ fn read_pairs(gguf: &Gguf, file: &[u8], arch: &Arch) -> Result<Vec<Pair>, Adapte
     if pairs.is_empty() {
         return Err(AdapterError::Empty);
     }
-    pairs.sort_by_key(|pair| (pair.layer, pair.tensor as usize));
+    pairs.sort_unstable_by_key(|pair| (pair.layer, pair.tensor as usize));
     Ok(pairs)
 }
 
@@ -301,13 +307,24 @@ fn read_values(info: &TensorInfo, file: &[u8]) -> Result<Vec<f32>, AdapterError>
         let found = info.quant.name();
         return Err(AdapterError::BlockType { tensor: info.name.clone(), found });
     }
-    let mut values = vec![0.0; info.rows * info.cols];
+    // The file has at least two bytes for each.
+    let len = info.rows * info.cols;
+    let mut values = with_room(len)?;
+    values.resize(len, 0.0);
     info.quant.dequantize(&file[info.range.clone()], &mut values);
     // A NaN is within no range.
     if !values.iter().all(|value| value.abs() <= VALUE_MAX) {
         return Err(AdapterError::BadValue { tensor: info.name.clone() });
     }
     Ok(values)
+}
+
+/// An empty vector for `len` elements, where there is memory for it.
+fn with_room<T>(len: usize) -> Result<Vec<T>, AdapterError> {
+    let mut vec = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T>());
+    vec.try_reserve_exact(len).map_err(|_| AdapterError::OutOfMemory { bytes })?;
+    Ok(vec)
 }
 
 const BASE_FINGERPRINT: &str = "sapwood.base_fingerprint";
@@ -322,16 +339,18 @@ impl Provenance {
             return Ok(None);
         }
         let parent = gguf.opt_str(PARENT)?.map(|text| digest(PARENT, text)).transpose()?;
-        let lineage = gguf.opt_strings(LINEAGE)?.into_iter().flatten().map(|id| {
-            String::from_utf8(id.to_vec())
-                .map_err(|_| GgufError::NotUtf8 { key: LINEAGE.to_owned() })
-        });
+        let ids = gguf.opt_strings(LINEAGE)?;
+        let mut lineage = with_room(ids.as_ref().map_or(0, ExactSizeIterator::len))?;
+        for id in ids.into_iter().flatten() {
+            let id = String::from_utf8(id.to_vec());
+            lineage.push(id.map_err(|_| GgufError::NotUtf8 { key: LINEAGE.to_owned() })?);
+        }
         Ok(Some(Self {
             base_fingerprint: digest(BASE_FINGERPRINT, gguf.str(BASE_FINGERPRINT)?)?,
             template_digest: digest(TEMPLATE_DIGEST, gguf.str(TEMPLATE_DIGEST)?)?,
             parent,
             seed: gguf.opt_u64(SEED)?.unwrap_or_default(),
-            lineage: lineage.collect::<Result<_, _>>()?,
+            lineage,
         }))
     }
 

@@ -39,7 +39,6 @@ mod hostile_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use sapwood_kernels::quant::Quant;
@@ -89,10 +88,12 @@ pub mod limits {
 pub struct Gguf {
     version: u32,
     header: Vec<u8>,
-    keys: HashMap<String, usize>,
     metadata: Vec<Metadatum>,
-    names: HashMap<String, usize>,
+    /// Places in `metadata`, by key.
+    by_key: Vec<u32>,
     tensors: Vec<TensorInfo>,
+    /// Places in `tensors`, by name.
+    by_name: Vec<u32>,
     alignment: u64,
     data_start: usize,
     trailing_bytes: usize,
@@ -176,7 +177,7 @@ impl Gguf {
 
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.get(*self.names.get(name)?)
+        find(&self.tensors, &self.by_name, name, |tensor| &tensor.name)
     }
 
     /// All metadata in the order of the file.
@@ -186,8 +187,8 @@ impl Gguf {
 
     /// The value of a key, of whatever type.
     pub fn value(&self, key: &str) -> Option<Value<'_>> {
-        let entry = self.metadata.get(*self.keys.get(key)?)?;
-        Some(self.view(&entry.entry))
+        let found = find(&self.metadata, &self.by_key, key, |entry| &entry.key)?;
+        Some(self.view(&found.entry))
     }
 
     /// A text; the key must exist.
@@ -413,6 +414,18 @@ impl Gguf {
         let array = self.array(key, element)?;
         Ok(array.map(|array| array.bytes.as_chunks::<4>().0.iter().copied()))
     }
+}
+
+/// The element of that name, where `by_name` lists the places by name.
+fn find<'a, T>(
+    list: &'a [T],
+    by_name: &[u32],
+    name: &str,
+    named: impl Fn(&T) -> &str,
+) -> Option<&'a T> {
+    let get = |place: u32| list.get(usize::try_from(place).ok()?);
+    let found = by_name.binary_search_by(|&place| get(place).map_or("", &named).cmp(name)).ok()?;
+    get(*by_name.get(found)?)
 }
 
 fn required<T>(key: &str, value: Option<T>) -> Result<T, GgufError> {

@@ -4,8 +4,11 @@
 //! the bytes that are left, a count with its limit and with the least it would take, a product
 //! with `checked_mul`. Header bytes are read once, into an owned copy, and only the copy is
 //! interpreted: a mapped file that changes underneath cannot pass a check and then differ.
+//!
+//! Memory for whatever is accepted is asked for in a way that may be refused, so a header that
+//! does not fit is an error too. Only the names inside other errors are allocated as Rust usually
+//! does; a process that has not even those bytes left ends.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use super::error::GgufError;
@@ -59,7 +62,12 @@ impl Cursor<'_> {
         }
         let ahead = end.saturating_add(CHUNK).min(self.file.len()).min(limits::HEADER_BYTES);
         let bytes = self.file.get(self.header.len()..ahead).unwrap_or_default();
-        reserve(&mut self.header, bytes.len())?;
+        // Grown by a quarter: never much more than what is there, and not too often.
+        if self.header.capacity() < ahead {
+            let grown = ahead.saturating_add(ahead / 4).min(self.file.len());
+            let more = grown.saturating_sub(self.header.len());
+            reserve_exact(&mut self.header, more)?;
+        }
         self.header.extend_from_slice(bytes);
         self.position = end;
         Ok(())
@@ -103,28 +111,31 @@ pub(super) fn parse(file: &[u8]) -> Result<Gguf, GgufError> {
     let mut gguf = Gguf {
         version,
         header: Vec::new(),
-        keys: HashMap::new(),
         metadata: Vec::new(),
-        names: HashMap::new(),
+        by_key: Vec::new(),
         tensors: Vec::new(),
+        by_name: Vec::new(),
         alignment: limits::ALIGNMENT_DEFAULT,
         data_start: 0,
         trailing_bytes: 0,
     };
-    reserve(&mut gguf.metadata, to_usize(key_count))?;
+    reserve_exact(&mut gguf.metadata, to_usize(key_count))?;
     for index in 0..key_count {
         read_entry(&mut cursor, &mut gguf, index)?;
     }
+    gguf.by_key =
+        by_name(&gguf.metadata, |entry| &entry.key, |key| GgufError::DuplicateKey { key })?;
     gguf.alignment = alignment(&gguf)?;
-    reserve(&mut gguf.tensors, to_usize(tensor_count))?;
+    reserve_exact(&mut gguf.tensors, to_usize(tensor_count))?;
     let mut placement = Placement::default();
     for index in 0..tensor_count {
         read_tensor(&mut cursor, &mut gguf, index, &mut placement)?;
     }
+    gguf.by_name =
+        by_name(&gguf.tensors, |info| &info.name, |tensor| GgufError::DuplicateTensor { tensor })?;
     locate(&mut gguf, to_u64(cursor.position), to_u64(file.len()))?;
     gguf.header = cursor.header;
     gguf.header.truncate(cursor.position);
-    gguf.header.shrink_to_fit();
     Ok(gguf)
 }
 
@@ -167,16 +178,12 @@ fn read_entry(cursor: &mut Cursor, gguf: &mut Gguf, index: u64) -> Result<(), Gg
         return Err(GgufError::BadKey { index });
     }
     let range = cursor.take(len, "key")?;
-    let key = std::str::from_utf8(cursor.bytes(range))
+    let text = std::str::from_utf8(cursor.bytes(range))
         .ok()
         .filter(|key| key.bytes().all(is_key_byte))
-        .ok_or(GgufError::BadKey { index })?
-        .to_owned();
+        .ok_or(GgufError::BadKey { index })?;
+    let key = owned(text)?;
     let entry = read_value(cursor, &key)?;
-    let position = gguf.metadata.len();
-    if gguf.keys.insert(key.clone(), position).is_some() {
-        return Err(GgufError::DuplicateKey { key });
-    }
     gguf.metadata.push(Metadatum { key, entry });
     Ok(())
 }
@@ -246,7 +253,7 @@ fn read_array(cursor: &mut Cursor, key: &str) -> Result<ArrayEntry, GgufError> {
     let len = to_usize(count);
     if element == ValueType::Str {
         let mut starts = Vec::new();
-        reserve(&mut starts, len)?;
+        reserve_exact(&mut starts, len)?;
         for _ in 0..len {
             let start = read_string(cursor, key, limits::ARRAY_STRING_BYTES)?;
             // The header ends below 2^32 (limits::HEADER_BYTES).
@@ -293,12 +300,9 @@ fn read_tensor(
         return Err(GgufError::BadTensorName { index });
     }
     let range = cursor.take(len, "tensor name")?;
-    let name = std::str::from_utf8(cursor.bytes(range))
-        .map_err(|_| GgufError::BadTensorName { index })?
-        .to_owned();
-    if gguf.names.insert(name.clone(), gguf.tensors.len()).is_some() {
-        return Err(GgufError::DuplicateTensor { tensor: name });
-    }
+    let text =
+        std::str::from_utf8(cursor.bytes(range)).map_err(|_| GgufError::BadTensorName { index })?;
+    let name = owned(text)?;
     let dims = read_dims(cursor, &name)?;
     let quant = read_quant(cursor, &name)?;
     let (cols, rows) = (dims.first().copied().unwrap_or(1), product(&dims, 1, &name)?);
@@ -320,40 +324,34 @@ fn read_tensor(
     placement.next = end.checked_next_multiple_of(gguf.alignment).ok_or_else(|| beyond(end))?;
     // `locate` moves the range to the data section, whose start is not known yet.
     let range = to_usize(offset)..to_usize(end);
-    gguf.tensors.push(TensorInfo {
-        name,
-        quant,
-        rows: to_usize(rows),
-        cols: to_usize(cols),
-        dims: dims.into_iter().map(to_usize).collect(),
-        range,
-    });
+    gguf.tensors.push(TensorInfo { name, quant, rows: to_usize(rows), cols, dims, range });
     Ok(())
 }
 
-fn read_dims(cursor: &mut Cursor, tensor: &str) -> Result<Vec<u64>, GgufError> {
+fn read_dims(cursor: &mut Cursor, tensor: &str) -> Result<Vec<usize>, GgufError> {
     let found = cursor.u32("number of dimensions")?;
     if !(1..=4).contains(&found) {
         return Err(GgufError::DimensionCount { tensor: tensor.to_owned(), found });
     }
     let mut dims = Vec::new();
+    reserve_exact(&mut dims, to_usize(u64::from(found)))?;
     for axis in 0..found {
         let found = cursor.u64("dimension")?;
         if !(1..=limits::DIMENSION).contains(&found) {
             let max = limits::DIMENSION;
             return Err(GgufError::Dimension { tensor: tensor.to_owned(), axis, found, max });
         }
-        dims.push(found);
+        dims.push(to_usize(found));
     }
     product(&dims, 0, tensor)?;
     Ok(dims)
 }
 
 /// Product of the dimensions from `first` on, within the limit on elements.
-fn product(dims: &[u64], first: usize, tensor: &str) -> Result<u64, GgufError> {
+fn product(dims: &[usize], first: usize, tensor: &str) -> Result<u64, GgufError> {
     dims.iter()
         .skip(first)
-        .try_fold(1u64, |product, &dim| product.checked_mul(dim))
+        .try_fold(1u64, |product, &dim| product.checked_mul(to_u64(dim)))
         .filter(|&product| product <= limits::ELEMENTS)
         .ok_or_else(|| GgufError::TooManyElements {
             tensor: tensor.to_owned(),
@@ -370,16 +368,15 @@ fn read_quant(cursor: &mut Cursor, tensor: &str) -> Result<Quant, GgufError> {
     })
 }
 
-fn data_bytes(tensor: &str, quant: Quant, rows: u64, cols: u64) -> Result<u64, GgufError> {
+fn data_bytes(tensor: &str, quant: Quant, rows: u64, cols: usize) -> Result<u64, GgufError> {
     let partial = || GgufError::PartialBlock {
         tensor: tensor.to_owned(),
-        cols,
+        cols: to_u64(cols),
         quant: quant.name(),
         block_len: to_u64(quant.block_len()),
     };
     let too_many =
         || GgufError::TooManyElements { tensor: tensor.to_owned(), max: limits::ELEMENTS };
-    let cols = usize::try_from(cols).map_err(|_| too_many())?;
     let row_bytes = quant.row_bytes(cols).ok_or_else(partial)?;
     to_u64(row_bytes).checked_mul(rows).ok_or_else(too_many)
 }
@@ -409,10 +406,40 @@ fn locate(gguf: &mut Gguf, header: u64, file: u64) -> Result<(), GgufError> {
     Ok(())
 }
 
-fn reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<(), GgufError> {
-    vec.try_reserve(more).map_err(|_| GgufError::OutOfMemory {
-        bytes: to_u64(more).saturating_mul(to_u64(size_of::<T>())),
-    })
+/// Places in `list` by name, and no name occurs twice.
+fn by_name<T>(
+    list: &[T],
+    named: impl Fn(&T) -> &str,
+    twice: impl Fn(String) -> GgufError,
+) -> Result<Vec<u32>, GgufError> {
+    let mut places = Vec::new();
+    reserve_exact(&mut places, list.len())?;
+    // Both lists are far shorter than 2^32.
+    places.extend((0..list.len()).map(|place| u32::try_from(place).unwrap_or(u32::MAX)));
+    let name = |place: &u32| usize::try_from(*place).ok().and_then(|at| list.get(at)).map(&named);
+    places.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+    let same = places.array_windows().find(|[a, b]| name(a) == name(b));
+    match same.and_then(|[a, _]| name(a)) {
+        Some(name) => Err(twice(owned(name)?)),
+        None => Ok(places),
+    }
+}
+
+/// Room for as many more elements.
+fn reserve_exact<T>(vec: &mut Vec<T>, len: usize) -> Result<(), GgufError> {
+    vec.try_reserve_exact(len).map_err(|_| out_of_memory::<T>(len))
+}
+
+/// A copy of a name, where there is memory for it.
+fn owned(text: &str) -> Result<String, GgufError> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| out_of_memory::<u8>(text.len()))?;
+    copy.push_str(text);
+    Ok(copy)
+}
+
+fn out_of_memory<T>(len: usize) -> GgufError {
+    GgufError::OutOfMemory { bytes: to_u64(len).saturating_mul(to_u64(size_of::<T>())) }
 }
 
 /// `usize` is at most 64 bits wide on every machine that Rust knows.
