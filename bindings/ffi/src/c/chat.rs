@@ -1,6 +1,7 @@
 //! Conversations and replies.
 
 use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use super::learner::sapwood_learner;
@@ -319,9 +320,14 @@ unsafe fn give_reply(done: &Reply, to: *mut sapwood_reply) -> Result<(), Learner
     };
     fill(&mut reply.id, &done.id);
     fill(&mut reply.adapter, done.adapter.as_deref().unwrap_or_default());
-    // SAFETY: the caller's promise. The text goes back where nobody takes it.
+    // SAFETY: the caller's promise. The text goes back where nobody takes it: without the room for
+    // it, nothing is written there.
     unsafe {
-        write(&reply, to, "sapwood_reply")
-            .inspect_err(|_| super::memory::sapwood_string_free(reply.text))
+        let written = write(&reply, to, "sapwood_reply");
+        let taken = written.is_ok() && (*to).size as usize > offset_of!(sapwood_reply, text);
+        if !taken {
+            super::memory::sapwood_string_free(reply.text);
+        }
+        written
     }
 }

@@ -133,8 +133,10 @@ unsafe fn size_of_struct<T>(pointer: *const T, name: &str) -> Result<usize, Lear
     }
     // SAFETY: the struct begins with its size.
     let size = unsafe { pointer.cast::<u32>().read() } as usize;
-    // A page of settings: beyond that it is no size but something that was never set.
-    if !(size_of::<u32>() * 2..=4096).contains(&size) {
+    // A page of settings: beyond that it is no size but something that was never set. And every
+    // version's size is a multiple of its alignment: another would end inside a field.
+    let plausible = (size_of::<u32>() * 2..=4096).contains(&size);
+    if !plausible || !size.is_multiple_of(align_of::<T>()) {
         return Err(LearnerError::invalid(format!("{name}.size must be sizeof({name})")));
     }
     Ok(size)
@@ -192,16 +194,16 @@ mod tests {
 
     #[test]
     fn a_smaller_struct_is_not_overrun_and_keeps_its_size() {
-        let mut pair = [Old { size: 8, a: 0 }, Old { size: 9, a: 9 }];
+        let mut pair = [Old { size: 8, a: 0 }, Old { size: 12, a: 9 }];
         // SAFETY: 8 bytes are there, as the struct says.
         unsafe { write(&New { size: 99, a: 5, b: 6 }, pair.as_mut_ptr().cast::<New>(), "x") }
             .unwrap();
-        assert_eq!(pair, [Old { size: 8, a: 5 }, Old { size: 9, a: 9 }]);
+        assert_eq!(pair, [Old { size: 8, a: 5 }, Old { size: 12, a: 9 }]);
     }
 
     #[test]
     fn sizes_that_were_never_set_are_refused() {
-        for size in [0, 4, 7, 4097, u32::MAX] {
+        for size in [0, 4, 7, 9, 10, 4097, u32::MAX] {
             let value = Old { size, a: 0 };
             // SAFETY: refused before anything beyond the size is read.
             assert!(unsafe { read(&value, value, "x") }.is_err(), "{size}");
