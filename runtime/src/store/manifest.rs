@@ -6,6 +6,8 @@
 
 #![allow(missing_docs, reason = "rkyv derives resolver fields that cannot carry documentation")]
 
+use std::collections::HashSet;
+
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{Digest, N_TRIES};
@@ -32,12 +34,20 @@ pub enum State {
 }
 
 /// A figure that the trainer or the gate gave a generation.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone)]
 pub struct Metric {
     /// What it is, in the program's words.
     pub name: String,
     /// Its value.
     pub value: f64,
+}
+
+/// By the bits of the value: a manifest with a figure that is not a number is the same when it is
+/// read again, and needs no new commit.
+impl PartialEq for Metric {
+    fn eq(&self, other: &Metric) -> bool {
+        (&self.name, self.value.to_bits()) == (&other.name, other.value.to_bits())
+    }
 }
 
 /// What is known of an adapter when it is staged.
@@ -220,6 +230,26 @@ impl Manifest {
         });
     }
 
+    /// Whether a manifest that was read can have been written: no base model has two generations in
+    /// one role, awake or dormant, and none that is refused has one. Whatever base model comes, the
+    /// invariants hold then.
+    pub(super) fn can_be_ours(&self) -> bool {
+        let mut taken = HashSet::new();
+        self.tries_left <= N_TRIES
+            && self.generations.iter().filter(|known| known.state.has_file()).all(|known| {
+                let role = match known.state {
+                    State::Dormant => known.returns_to.unwrap_or(State::Staged),
+                    state => state,
+                };
+                match role {
+                    State::Active | State::Fallback | State::Probation => {
+                        !self.refused(&known.digest) && taken.insert((known.base, role))
+                    }
+                    role => role == State::Staged,
+                }
+            })
+    }
+
     /// Whether the invariants on references hold: I5, I6, I7 and the uniqueness of each role.
     pub(super) fn is_sound(&self, base: &Digest) -> bool {
         let roles = [State::Active, State::Fallback, State::Probation];
@@ -229,5 +259,51 @@ impl Manifest {
         let mut used = self.generations.iter().filter(|known| roles.contains(&known.state));
         let clean = used.all(|known| known.base == *base && !self.refused(&known.digest));
         unique && clean && self.tries_left <= N_TRIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::seal::Seal;
+    use crate::store::{Store, StoreError};
+
+    const BASE: Digest = [1; 32];
+
+    fn in_state(digest: u8, base: Digest, state: State) -> Generation {
+        let (digest, meta) = ([digest; 32], Meta::default());
+        Generation { number: u64::from(digest[0]), digest, base, state, returns_to: None, meta }
+    }
+
+    #[test]
+    fn what_no_transition_writes_is_not_read() {
+        let of = |generations| Manifest { generations, ..Manifest::default() };
+        let active = |digest| in_state(digest, BASE, State::Active);
+        let asleep = |digest| Generation {
+            returns_to: Some(State::Active),
+            ..in_state(digest, BASE, State::Dormant)
+        };
+        assert!(of(vec![active(1), in_state(2, [2; 32], State::Active)]).can_be_ours());
+        assert!(of(vec![active(1), in_state(2, BASE, State::Bad)]).can_be_ours());
+        assert!(!of(vec![active(1), active(2)]).can_be_ours());
+        assert!(!of(vec![active(1), asleep(2)]).can_be_ours(), "it would wake as a second one");
+        let returns_to = Some(State::Bad);
+        assert!(!of(vec![Generation { returns_to, ..asleep(1) }]).can_be_ours());
+        assert!(!Manifest { bad: vec![[1; 32]], ..of(vec![active(1)]) }.can_be_ours());
+        assert!(!Manifest { tries_left: N_TRIES + 1, ..of(Vec::new()) }.can_be_ours());
+    }
+
+    #[test]
+    fn a_figure_that_is_no_number_does_not_make_a_start_write() -> Result<(), StoreError> {
+        let disk = SimDisk::new();
+        let open = || Store::open(Arc::new(disk.clone()), Arc::new(Seal::new([7; 32])), BASE);
+        let metrics = vec![Metric { name: "nll".to_owned(), value: f64::NAN }];
+        open()?.stage(b"one", Meta { metrics, ..Meta::default() })?;
+        let sequence = open()?.sequence();
+        assert_eq!(open()?.sequence(), sequence);
+        Ok(())
     }
 }

@@ -23,7 +23,7 @@ use rkyv::util::AlignedVec;
 use super::StoreError;
 use super::manifest::Manifest;
 use crate::disk::{Disk, at};
-use crate::seal::{Algorithm, SALT_BYTES, Seal, TAG_BYTES};
+use crate::seal::{Algorithm, SALT_BYTES, Seal, SealError, TAG_BYTES};
 use crate::vault::Epoch;
 
 const MAGIC: [u8; 4] = *b"SWM1";
@@ -136,7 +136,8 @@ impl Slots {
         let mut aligned = AlignedVec::<16>::with_capacity(text.len());
         aligned.extend_from_slice(&text);
         let manifest = rkyv::from_bytes::<Manifest, rancor::Error>(&aligned).ok();
-        Ok(manifest.filter(|manifest| manifest.sequence == u64_at(header, 8)))
+        let sequence = u64_at(header, 8);
+        Ok(manifest.filter(|found| found.sequence == sequence && found.can_be_ours()))
     }
 
     /// Writes the next state into the other slot. Its sequence is set here. On an error the
@@ -183,21 +184,11 @@ impl Slots {
 
     fn encode(&self, manifest: &Manifest) -> Result<Vec<u8>, StoreError> {
         let text = rkyv::to_bytes::<rancor::Error>(manifest).expect("plain data always archives");
-        let length = SALT_BYTES + text.len() + TAG_BYTES;
-        let (bytes, limit) = (HEADER + length, SLOT_BYTES);
+        let (bytes, limit) = (HEADER + SALT_BYTES + text.len() + TAG_BYTES, SLOT_BYTES);
         if bytes > limit {
             return Err(StoreError::ManifestFull { bytes, limit });
         }
-        let mut slot = Vec::with_capacity(SLOT_BYTES);
-        slot.extend_from_slice(&MAGIC);
-        slot.extend_from_slice(&VERSION.to_le_bytes());
-        slot.extend_from_slice(&[self.seal.algorithm().id(), 0]);
-        slot.extend_from_slice(&manifest.sequence.to_le_bytes());
-        slot.extend_from_slice(&(length as u32).to_le_bytes());
-        slot.extend_from_slice(&[0; 4]);
-        let sealed = self.seal.seal(LABEL, &slot, &text)?;
-        slot.extend_from_slice(&sealed);
-        Ok(slot)
+        Ok(seal_slot(&self.seal, manifest.sequence, &text)?)
     }
 
     /// Whether somebody else has committed since. A torn slot is nobody's commit, whatever
@@ -215,6 +206,21 @@ impl Slots {
         }
         Ok(())
     }
+}
+
+/// The bytes of a slot.
+pub(super) fn seal_slot(seal: &Seal, sequence: u64, text: &[u8]) -> Result<Vec<u8>, SealError> {
+    let length = SALT_BYTES + text.len() + TAG_BYTES;
+    let mut slot = Vec::with_capacity(HEADER + length);
+    slot.extend_from_slice(&MAGIC);
+    slot.extend_from_slice(&VERSION.to_le_bytes());
+    slot.extend_from_slice(&[seal.algorithm().id(), 0]);
+    slot.extend_from_slice(&sequence.to_le_bytes());
+    slot.extend_from_slice(&(length as u32).to_le_bytes());
+    slot.extend_from_slice(&[0; 4]);
+    let sealed = seal.seal(LABEL, &slot, text)?;
+    slot.extend_from_slice(&sealed);
+    Ok(slot)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
