@@ -3,7 +3,7 @@
 //! A [`Model`] is a checked, mapped GGUF file on a [`Device`](sapwood_kernels::Device). It offers
 //! two things: [`Model::step`] generates through a KV [`Cache`], and [`Model::trace`] with
 //! [`Model::backward`] trains an [`Adapter`] through the frozen quantized weights. This crate
-//! touches no file but read-only model files, and knows neither users nor stores.
+//! touches no file but model files, and knows neither users nor stores.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -16,6 +16,7 @@ mod error;
 pub mod gguf;
 mod grads;
 mod head;
+pub mod import;
 mod infer;
 mod mmap;
 mod model;

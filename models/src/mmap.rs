@@ -2,7 +2,10 @@
 //!
 //! A mapping is only as stable as the file. Truncating a mapped file makes later reads fault,
 //! which no library can repair; so map only files that nobody overwrites: those in the app's
-//! private directory or bundle, replaced by writing a new file under a new name.
+//! private directory or bundle, replaced by writing a new file under a new name. [`import`] puts
+//! them there; whether somebody wrote to one since is looked at before each mapping.
+//!
+//! [`import`]: crate::import::import
 
 use std::fs::File;
 use std::io::Read;
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use crate::gguf::limits;
+use crate::import;
 
 /// Why a file could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +71,15 @@ pub enum MapError {
         /// Bytes read (at most one more than before).
         read: u64,
     },
+    /// An imported file that is not what was imported.
+    #[error(
+        "{} was changed since it was imported: import the model again, and write to no model",
+        path.display()
+    )]
+    Altered {
+        /// The path asked for.
+        path: PathBuf,
+    },
     /// Any other refusal of the operating system.
     #[error("cannot read {}: {source}", path.display())]
     Io {
@@ -89,7 +102,8 @@ enum Source {
 }
 
 impl Mapped {
-    /// Map a regular file of 1 byte to 16 GiB (see [`limits::FILE_BYTES`]).
+    /// Map a regular file of 1 byte to 16 GiB (see [`limits::FILE_BYTES`]). One that is named by a
+    /// digest has to be what was imported (see [`crate::import`]).
     ///
     /// # Errors
     /// See [`MapError`]; each says what to do.
@@ -97,6 +111,7 @@ impl Mapped {
         let path = path.as_ref();
         let max = limits::FILE_BYTES.min(u64::try_from(isize::MAX).unwrap_or(u64::MAX));
         let (file, _) = open(path, max)?;
+        import::check(path, &file)?;
         // SAFETY: The mapping is private and read-only, and lives as long as every reference
         // into it (`bytes` borrows from `self`). That no other process changes or truncates the
         // file meanwhile is the documented condition on the files we are given; the header is
@@ -151,7 +166,7 @@ impl AsRef<[u8]> for Mapped {
 }
 
 /// A regular file of 1 to `max` bytes, and its size.
-fn open(path: &Path, max: u64) -> Result<(File, u64), MapError> {
+pub(crate) fn open(path: &Path, max: u64) -> Result<(File, u64), MapError> {
     // Before opening: opening a pipe would wait for a writer.
     let metadata = std::fs::metadata(path).map_err(|error| refusal(path, error))?;
     if !metadata.is_file() {
@@ -166,7 +181,7 @@ fn open(path: &Path, max: u64) -> Result<(File, u64), MapError> {
     }
 }
 
-fn refusal(path: &Path, source: std::io::Error) -> MapError {
+pub(crate) fn refusal(path: &Path, source: std::io::Error) -> MapError {
     let path = path.to_owned();
     match source.kind() {
         std::io::ErrorKind::NotFound => MapError::NotFound { path },
