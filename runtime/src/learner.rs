@@ -166,19 +166,16 @@ impl Learner {
     /// # Errors
     /// A failing disk.
     pub fn exit_was_benign(&self) -> Result<(), LearnerError> {
-        let mut kept = self.shared.kept();
-        if kept.store.trial_interrupted() {
-            kept.store.forgive_trial()?;
-        }
-        Ok(())
+        self.shared.forgive_trial()
     }
 
-    /// Makes everything durable: call it when the app goes to the background.
+    /// Makes everything durable: call it when the app goes to the background, where it may end at
+    /// any moment. A candidate's session that went well so far is then not counted as failed,
+    /// however short it was.
     ///
     /// # Errors
     /// A full or failing disk.
     pub fn flush(&self) -> Result<(), LearnerError> {
-        let now_ms = self.shared.now_ms();
-        Ok(self.shared.kept().journal.flush(now_ms)?)
+        self.shared.flush()
     }
 }

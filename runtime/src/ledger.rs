@@ -22,11 +22,13 @@ impl Ledger {
     /// All that a journal holds. Its segments come from several processes: a signal may stand
     /// before its turn there, and turns not in the order of time.
     pub fn of(scan: &Scan) -> Ledger {
-        let mut records: Vec<&Record> = scan.entries.iter().map(|entry| &entry.record).collect();
         let is_turn = |record: &Record| matches!(record, Record::Interaction(_));
-        records.sort_by_key(|record| (!is_turn(record), record.time_ms()));
+        let records = scan.entries.iter().map(|entry| &entry.record).enumerate();
+        let key = |(n, record): (usize, &Record)| (!is_turn(record), record.time_ms(), n);
+        let mut order: Vec<(bool, u64, usize)> = records.map(key).collect();
+        order.sort_unstable();
         let mut ledger = Ledger::default();
-        records.into_iter().for_each(|record| ledger.apply(record));
+        order.into_iter().for_each(|(_, _, n)| ledger.apply(&scan.entries[n].record));
         ledger
     }
 

@@ -110,6 +110,16 @@ impl Kept {
         if self.outdated { Err(VaultError::ChangedElsewhere.into()) } else { Ok(()) }
     }
 
+    /// Ends the trial under way, if the candidate has done well in it.
+    fn end_trial(&mut self) {
+        if self.store.in_trial()
+            && self.watch.has_seen_good()
+            && let Err(error) = self.store.end_trial()
+        {
+            log::warn!("a session that ended in good order counts as a try all the same: {error}");
+        }
+    }
+
     /// What was built from examples is built anew without those that went.
     pub fn forget_examples(&mut self) {
         self.memory = None;
@@ -231,14 +241,49 @@ impl Shared {
             // A disk that fails is no reason not to answer.
             log::warn!("what other processes did can't be read: {error}");
         }
+        self.take_back_exhausted(&mut kept)?;
         let candidate = kept.store.candidate().map(|g| g.digest);
-        if candidate.is_some()
-            && candidate == self.in_force().digest
-            && let Trial::Exhausted { .. } = kept.store.begin_trial()?
-        {
-            self.put_in_force(&mut kept)?;
+        if candidate.is_some() && candidate == self.in_force().digest {
+            kept.store.begin_trial()?;
         }
         Ok(self.in_force())
+    }
+
+    /// Takes a candidate back that has used up its tries. Not as soon as it is opened: until it
+    /// goes on, the app may say that the last process ended for another reason.
+    fn take_back_exhausted(&self, kept: &mut Kept) -> Result<(), LearnerError> {
+        let store = &mut kept.store;
+        if store.candidate().is_some() && !store.in_trial() && store.tries_left() == 0 {
+            let trial = store.begin_trial()?;
+            debug_assert!(matches!(trial, Trial::Exhausted { .. }), "it has no try left");
+            self.put_in_force(kept)?;
+        }
+        Ok(())
+    }
+
+    /// Gives an interrupted trial's try back.
+    pub fn forgive_trial(&self) -> Result<(), LearnerError> {
+        let mut kept = self.kept();
+        if kept.store.trial_interrupted() {
+            kept.store.forgive_trial()?;
+            // The last try had put it out of force.
+            self.put_in_force(&mut kept)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable. A session that goes to the background may end there, and that is
+    /// no fault of the candidate's: its try is given back, if it has done well so far and no reply
+    /// is under way.
+    pub fn flush(&self) -> Result<(), LearnerError> {
+        let now_ms = self.now_ms();
+        let mut kept = self.kept();
+        kept.journal.flush(now_ms)?;
+        // Replies pin what they are made with; one is the slot's, one is this.
+        if Arc::strong_count(&self.in_force()) == 2 {
+            kept.end_trial();
+        }
+        Ok(())
     }
 
     /// Loads what the store says is in force and swaps it in for all later replies.
@@ -270,6 +315,7 @@ impl Shared {
 
     pub fn activate(&self, digest: &Digest) -> Result<(), LearnerError> {
         let mut kept = self.kept();
+        self.take_back_exhausted(&mut kept)?;
         kept.store.propose(digest)?;
         self.put_in_force(&mut kept)
     }
@@ -503,11 +549,11 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let now_ms = self.now_ms();
-        if let Ok(kept) = self.kept.get_mut()
-            && let Err(error) = kept.journal.close(now_ms)
-        {
+        let Ok(kept) = self.kept.get_mut() else { return };
+        if let Err(error) = kept.journal.close(now_ms) {
             log::warn!("the journal was not closed: {error}");
         }
+        kept.end_trial();
     }
 }
 

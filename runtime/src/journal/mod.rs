@@ -133,15 +133,19 @@ impl Journal {
             return Err(JournalError::RecordTooLarge { bytes, limit });
         }
         let item = Item::new(record.kind(), record::SCHEMA, &archive)?;
+        self.append_item(item, record.must_be_durable(), now_ms)
+    }
+
+    fn append_item(&mut self, item: Item, durable: bool, now_ms: u64) -> Result<(), JournalError> {
         self.close_if_due(now_ms)?;
         if self.pending.is_empty() {
             self.pending_since_ms = now_ms;
         }
         let id = item.id();
         self.pending.push(item);
-        let written = self.write_newest(now_ms).and_then(|()| {
-            if record.must_be_durable() { self.flush(now_ms) } else { self.tick(now_ms) }
-        });
+        let written = self
+            .write_newest(now_ms)
+            .and_then(|()| if durable { self.flush(now_ms) } else { self.tick(now_ms) });
         if written.is_err() && !self.pending.is_empty() {
             // Not acknowledged, so nobody waits for it; what came before stays in `pending`.
             self.pending.pop();

@@ -45,11 +45,16 @@ pub(super) struct Item {
 
 impl Item {
     pub(super) fn new(kind: u8, schema: u16, archive: &[u8]) -> Result<Item, SealError> {
-        let id: [u8; ID_BYTES] = random()?;
+        Ok(Item::with_id(u128::from_le_bytes(random()?), kind, schema, archive))
+    }
+
+    /// A record that has its id already.
+    pub(super) fn with_id(id: u128, kind: u8, schema: u16, archive: &[u8]) -> Item {
+        let id: [u8; ID_BYTES] = id.to_le_bytes();
         let mut text = Zeroizing::new(Vec::with_capacity(ID_BYTES + archive.len() + TAG_BYTES));
         text.extend_from_slice(&id);
         text.extend_from_slice(archive);
-        Ok(Item { kind, schema, text })
+        Item { kind, schema, text }
     }
 
     /// Random id that a record keeps when it is written again.

@@ -283,6 +283,30 @@ fn two_processes_append_at_once_without_a_lock() {
 }
 
 #[test]
+fn what_outlives_its_segment_stays_the_same_record() {
+    let disk = SimDisk::new();
+    let limits = Limits { segment_age_ms: 10, total_age_ms: 100, ..Limits::default() };
+    let mut journal = open_with(&disk, limits);
+    journal.append(&Record::Consent(Consent { granted: true, time_ms: 1 }), 1).unwrap();
+    journal.close(2).unwrap();
+    let before = journal.scan().unwrap().entries[0].id;
+    // A copy, as another process has it that has left the epoch meanwhile.
+    let copy = SimDisk::from_image(disk.image());
+    assert!(journal.expire(&|_| false, 500).unwrap());
+    let after = journal.scan().unwrap();
+    assert_eq!((after.entries.len(), after.consent), (1, Some(true)));
+    assert_eq!(after.entries[0].id, before);
+    let mut there = open_with(&copy, limits);
+    there.append(&Record::Consent(Consent { granted: false, time_ms: 3 }), 300).unwrap();
+    for name in disk.list("j").unwrap() {
+        let (path, bytes) = (format!("j/{name}"), disk.read(&format!("j/{name}")).unwrap());
+        copy.create(&path).unwrap();
+        copy.append(&path, &bytes).unwrap();
+    }
+    assert_eq!(there.scan().unwrap().consent, Some(false), "an older one never wins");
+}
+
+#[test]
 fn a_real_folder_keeps_the_journal() {
     let root = std::env::temp_dir().join(format!("sapwood-journal-{}", std::process::id()));
     let seal = Arc::new(Seal::new([7; 32]));

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::{FOLDER, Journal, JournalError, Record, Tombstone, UsedByGeneration, segment};
+use super::record::SCHEMA;
+use super::segment::{self, Item};
+use super::{FOLDER, Journal, JournalError, Record, Tombstone, UsedByGeneration};
 use crate::disk::{Disk, at};
 use crate::seal::Seal;
 
@@ -26,8 +28,11 @@ impl Journal {
         if expired.is_empty() {
             return Ok(false);
         }
-        for record in self.outliving(&expired, in_use)? {
-            self.append(&record, now_ms)?;
+        // Under their ids: where the old ones are still there, or were copied into the next epoch
+        // by another process, these are the same and not newer ones.
+        for (id, record) in self.outliving(&expired, in_use)? {
+            let item = Item::with_id(id, record.kind(), SCHEMA, &record.archive());
+            self.append_item(item, false, now_ms)?;
         }
         self.flush(now_ms)?;
         for name in &expired {
@@ -74,13 +79,14 @@ impl Journal {
         &self,
         expired: &HashSet<String>,
         in_use: &dyn Fn(&[u8; 32]) -> bool,
-    ) -> Result<Vec<Record>, JournalError> {
+    ) -> Result<Vec<(u128, Record)>, JournalError> {
         let (mut going, mut staying) = (Vec::new(), HashSet::new());
         let mut consent = None;
         for name in self.segment_names()? {
             let Some(contents) = self.segment(&name)? else { continue };
             let goes = expired.contains(&name);
             for item in contents.items {
+                let id = item.id();
                 match Record::from_archive(item.kind, item.schema, item.archive()) {
                     Some(Record::Interaction(made)) if !goes => {
                         staying.insert(made.reply_id);
@@ -88,24 +94,26 @@ impl Journal {
                     Some(Record::Feedback(made)) if !goes => {
                         staying.insert(made.reply_id);
                     }
-                    Some(Record::Consent(given)) => consent = goes.then_some(given),
-                    Some(record) if goes => going.push(record),
+                    Some(Record::Consent(given)) => {
+                        consent = goes.then_some((id, Record::Consent(given)))
+                    }
+                    Some(record) if goes => going.push((id, record)),
                     _ => {}
                 }
             }
         }
-        let outlives = |record| match record {
+        let outlives = |(id, record)| match record {
             Record::Tombstone(Tombstone { mut reply_ids, time_ms }) => {
                 reply_ids.retain(|id| staying.contains(id));
                 (!reply_ids.is_empty())
-                    .then_some(Record::Tombstone(Tombstone { reply_ids, time_ms }))
+                    .then_some((id, Record::Tombstone(Tombstone { reply_ids, time_ms })))
             }
             Record::UsedByGeneration(UsedByGeneration { digest, .. }) if !in_use(&digest) => None,
-            Record::UsedByGeneration(used) => Some(Record::UsedByGeneration(used)),
+            Record::UsedByGeneration(used) => Some((id, Record::UsedByGeneration(used))),
             Record::Interaction(_) | Record::Feedback(_) | Record::Consent(_) => None,
         };
         let outliving = going.into_iter().filter_map(outlives);
-        Ok(outliving.chain(consent.map(Record::Consent)).collect())
+        Ok(outliving.chain(consent).collect())
     }
 
     /// Joins the first run of eight or more small finished segments into one. Returns how many.
@@ -183,7 +191,7 @@ pub(super) fn write_whole<'a>(
     disk: &dyn Disk,
     seal: &Seal,
     created_ms: u64,
-    items: impl Iterator<Item = &'a segment::Item>,
+    items: impl Iterator<Item = &'a Item>,
 ) -> Result<(), JournalError> {
     let (name, mut encoder) = segment::begin(seal, created_ms)?;
     let path = format!("{FOLDER}/{name}");

@@ -145,6 +145,11 @@ impl Watch {
         enough.then(|| sorted[(sorted.len() * 95).div_ceil(100) - 1])
     }
 
+    /// Whether something good was seen since the last healthy session.
+    pub fn has_seen_good(&self) -> bool {
+        self.good_tokens > 0
+    }
+
     /// Takes in one event.
     pub fn observe(&mut self, event: Event) -> Action {
         match event {

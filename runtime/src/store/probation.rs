@@ -138,6 +138,21 @@ impl Store {
         if !self.trial_interrupted() {
             return Err(StoreError::NoTrial);
         }
+        self.give_try_back()
+    }
+
+    /// Ends a trial in good order that was too short to be called healthy: its try is given back.
+    /// The next use begins another one.
+    pub fn end_trial(&mut self) -> Result<(), StoreError> {
+        if !self.trial {
+            return Err(StoreError::NoTrial);
+        }
+        self.give_try_back()?;
+        self.trial = false;
+        Ok(())
+    }
+
+    fn give_try_back(&mut self) -> Result<(), StoreError> {
         self.change(|next, _| {
             next.tries_left = (next.tries_left + 1).min(N_TRIES);
             next.trial_open = false;
@@ -223,7 +238,9 @@ impl Store {
             }
             // The fallback first: it must not step forward when the active one goes.
             let fallback = next.in_state(State::Fallback).map(|fallback| fallback.digest);
-            gone.sort_by_key(|digest| Some(*digest) != fallback);
+            if let Some(at) = gone.iter().position(|digest| Some(*digest) == fallback) {
+                gone[..=at].rotate_right(1);
+            }
             for digest in &gone {
                 next.refuse(digest, State::Revoked);
                 next.log(now_ms, *digest, Change::Revoked);

@@ -96,6 +96,30 @@ fn a_thousand_forgiven_kills_roll_nothing_back() {
 }
 
 #[test]
+fn short_sessions_that_end_in_good_order_cost_no_try() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let digest = store.stage(b"new", Meta::default()).unwrap();
+    store.propose(&digest).unwrap();
+    assert!(matches!(store.end_trial(), Err(StoreError::NoTrial)));
+    for _ in 0..20 {
+        let mut store = open(&disk);
+        assert!(!store.trial_interrupted());
+        for _ in 0..2 {
+            assert!(matches!(store.begin_trial().unwrap(), Trial::Begun { tries_left: 2, .. }));
+            store.end_trial().unwrap();
+            assert_eq!((store.tries_left(), store.healthy_sessions()), (N_TRIES, 0));
+        }
+    }
+    let mut store = open(&disk);
+    store.begin_trial().unwrap();
+    store.end_trial().unwrap();
+    store.begin_trial().unwrap();
+    drop(store); // killed in a later reply
+    assert_eq!(open(&disk).tries_left(), 2);
+}
+
+#[test]
 fn confirmation_needs_health_and_a_whole_file() {
     let disk = SimDisk::new();
     let mut store = open(&disk);

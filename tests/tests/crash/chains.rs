@@ -156,7 +156,7 @@ pub fn sequences(alphabet: &[Op], longest: usize) -> Vec<Vec<Op>> {
 
 /// A life of one device, drawn by a seed: calls, failures of its disk, and crashes, up to four in a
 /// row, each while recovering from the one before. Returns the crashes.
-pub fn life(seed: u64, calls: usize) -> Result<u64, String> {
+pub fn life(seed: u64, calls: usize, tell: bool) -> Result<u64, String> {
     let mut rng = Rng(seed);
     let mut machine = Machine::new(Fault::None, false);
     let mut crashes = 0;
@@ -165,9 +165,15 @@ pub fn life(seed: u64, calls: usize) -> Result<u64, String> {
             arm(&mut machine, &mut rng);
         }
         let op = Op::ALL[rng.below(Op::ALL.len())];
+        if tell {
+            println!("{} {op:?}", machine.sim().operations());
+        }
         let told = |why: String| format!("seed {seed}, {op:?}: {why}");
         machine.act(op).map_err(told)?;
         if machine.dead() || rng.one_in(8) {
+            if tell {
+                println!("crash");
+            }
             let (next, more) = crash(machine, &mut rng).map_err(told)?;
             machine = next;
             crashes += more;

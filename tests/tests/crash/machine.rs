@@ -40,6 +40,8 @@ pub enum Op {
     /// Begins a trial.
     Use,
     Healthy,
+    /// Ends a trial that was too short.
+    Pause,
     Confirm,
     Rollback,
     TurnDown,
@@ -57,7 +59,7 @@ pub enum Op {
 }
 
 impl Op {
-    pub const ALL: [Op; 24] = [
+    pub const ALL: [Op; 25] = [
         Op::Append,
         Op::Flush,
         Op::Close,
@@ -72,6 +74,7 @@ impl Op {
         Op::Propose,
         Op::Use,
         Op::Healthy,
+        Op::Pause,
         Op::Confirm,
         Op::Rollback,
         Op::TurnDown,
@@ -393,7 +396,11 @@ impl Machine {
             Op::Propose => after.propose().map(drop),
             Op::Use if in_trial => Ok(()),
             Op::Use => after.begin_trial(),
-            Op::Healthy if !in_trial => Err(No),
+            Op::Healthy | Op::Pause if !in_trial => Err(No),
+            Op::Pause => {
+                after.tries_left += 1;
+                Ok(())
+            }
             Op::Healthy => {
                 after.report();
                 Ok(())
@@ -409,6 +416,7 @@ impl Machine {
                 Trial::Exhausted { .. } => {}
             }),
             Op::Healthy => store.healthy(),
+            Op::Pause => store.end_trial(),
             Op::Confirm => store.confirm(),
             Op::Rollback => store.rollback(Reason::Host).map(drop),
             _ => store.turn_down(&staged.unwrap_or([0xEE; 32])),

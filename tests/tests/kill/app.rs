@@ -246,6 +246,9 @@ impl App {
     fn stage_again(&mut self) {
         let Ok(made) = fs::read_dir(self.home.join("made")) else { return };
         let mut made: Vec<PathBuf> = made.filter_map(|file| Some(file.ok()?.path())).collect();
+        if made.is_empty() {
+            return; // killed before the first one was written
+        }
         made.sort();
         let path = self.random.one_of(&made);
         let bytes = fs::read(path).expect("the disk works");

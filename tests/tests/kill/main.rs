@@ -5,10 +5,13 @@
 
 mod app;
 mod keys;
+mod probation;
 mod tiny;
+#[cfg(target_os = "linux")]
+mod trace;
 mod witness;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -77,7 +80,7 @@ impl Process {
             .env("RUST_BACKTRACE", "0")
             .envs(more.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(home.join("said")).unwrap())
             .spawn()
             .unwrap();
         let pipe = BufReader::new(child.stdout.take().unwrap());
