@@ -26,6 +26,9 @@ pub mod disk;
 mod error;
 mod export;
 mod forget;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod journal;
 pub mod learn;
 mod learner;

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 ///
 /// The pool hands a borrowed closure to threads that outlive the borrow, and disjoint parts of one
 /// buffer to several threads: neither can be said in safe Rust without allocating for every step.
-const UNSAFE: [&str; 8] = [
+const UNSAFE: [&str; 9] = [
     "kernels/src/cpu/pool",
     "kernels/src/cpu/simd",
     "kernels/src/cpu/dot",
     "models/src/mmap.rs",
     "models/tests/memory.rs",
     "bindings/",
+    "tests/fuzz/src/ffi",
     "tests/peers/src/quantize.rs",
     "tests/tests/tidy.rs",
 ];
@@ -233,8 +234,11 @@ fn every_dependency_has_its_reason_written_down() {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
     let reasons: Vec<&str> = rows.flat_map(|names| names.split(", ")).collect();
     let mut complaints = Vec::new();
-    let folders =
-        DIRECTION.map(|(folder, _)| folder).into_iter().chain(["tests/peers", "tests/loom"]);
+    let folders = DIRECTION.map(|(folder, _)| folder).into_iter().chain([
+        "tests/peers",
+        "tests/loom",
+        "tests/fuzz",
+    ]);
     for folder in folders {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         for name in dependencies(&manifest) {

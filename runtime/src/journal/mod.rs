@@ -19,6 +19,8 @@
 mod copy;
 mod error;
 mod follow;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod read;
 mod record;
 mod segment;

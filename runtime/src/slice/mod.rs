@@ -7,6 +7,8 @@
 
 mod begin;
 mod evaluate;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod governor;
 mod judge;
 mod measured;

@@ -22,6 +22,8 @@
 
 mod error;
 mod files;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod manifest;
 mod probation;
 mod slots;

@@ -1,0 +1,20 @@
+//! See `crate::fuzz`.
+
+use rkyv::rancor;
+
+use super::Generation;
+use super::manifest::Manifest;
+use super::slots::seal_slot;
+use crate::seal::{Seal, SealError};
+
+pub(crate) fn slot(seal: &Seal, sequence: u64, archive: &[u8]) -> Result<Vec<u8>, SealError> {
+    seal_slot(seal, sequence, archive)
+}
+
+pub(crate) fn manifest(sequence: u64, tries_left: u8, generations: Vec<Generation>) -> Vec<u8> {
+    let next_number = generations.len() as u64 + 1;
+    let manifest =
+        Manifest { sequence, next_number, tries_left, generations, ..Manifest::default() };
+    let archive = rkyv::to_bytes::<rancor::Error>(&manifest);
+    archive.expect("plain data always archives").into_vec()
+}
