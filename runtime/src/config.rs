@@ -55,6 +55,10 @@ pub struct Learning {
     pub train: TrainConfig,
     /// Shares of new examples, replay and anchors.
     pub mix: Mix,
+    /// Most times that a run sees one lesson of the user's; with little to learn from it ends before
+    /// `train.steps`. What a model hears often it can repeat: `tests/tests/memorization` measures
+    /// how much of a secret stays.
+    pub passes: u32,
     /// Prompts that hold the model to what it can do: answered by the base model when a run
     /// begins, and trained on beside the user's examples (self-synthesised rehearsal, arXiv
     /// 2403.01244). An app ships a few dozen that are typical of its surfaces.
@@ -81,6 +85,7 @@ impl Default for Learning {
             trigger: trigger::Rules::default(),
             train: TrainConfig::default(),
             mix: Mix::default(),
+            passes: 3,
             anchors: Vec::new(),
             split: split::Shares::default(),
             thresholds: Thresholds::default(),

@@ -26,7 +26,11 @@ import sapwood.ask
 /** Training as WorkManager asks for it. */
 class WorkerTest {
     /** Long runs, so that a slice is always in the middle of one. */
-    @get:Rule val phone = Phone { retrieval = false; training!!.steps = 100_000u }
+    @get:Rule val phone = Phone {
+        retrieval = false
+        training!!.steps = 100_000u
+        training!!.passes = UInt.MAX_VALUE
+    }
     private val work get() = WorkManager.getInstance(phone.app).enqueued
     private val worker get() = TrainWorker(phone.app, WorkerParameters())
 

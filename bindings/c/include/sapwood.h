@@ -283,7 +283,7 @@ typedef struct {
   uint32_t examples;
   // Conversations that they come from, at least; 0: 2.
   uint32_t conversations;
-  // Updates in a run; 0: 200.
+  // Most updates in a run; 0: 200.
   uint32_t steps;
   // Examples per update; 0: 8.
   uint32_t batch;
@@ -299,6 +299,8 @@ typedef struct {
   uint32_t no_cooldown;
   // Rest between two runs in milliseconds; 0: a day.
   uint64_t cooldown_ms;
+  // Most times that a run sees one example; 0: 3.
+  uint32_t passes;
 } sapwood_training;
 
 // A key store of the program's: a TPM, a secure element, the system's. Each epoch has a key of its

@@ -88,9 +88,12 @@ pub struct TrainPolicy {
     /// Rest between two runs; none for a day.
     #[uniffi(default = None)]
     pub cooldown: Option<Duration>,
-    /// Updates in a run.
+    /// Most updates in a run.
     #[uniffi(default = 200)]
     pub steps: u32,
+    /// Most times that a run sees one example: what a model hears often it can repeat.
+    #[uniffi(default = 3)]
+    pub passes: u32,
     /// Examples per update.
     #[uniffi(default = 8)]
     pub batch: u32,
@@ -166,12 +169,13 @@ fn millis(span: Duration) -> u64 {
 
 impl Default for TrainPolicy {
     fn default() -> TrainPolicy {
-        let Learning { trigger, train, exact, checkpoint_steps, .. } = Learning::default();
+        let Learning { trigger, train, passes, exact, checkpoint_steps, .. } = Learning::default();
         TrainPolicy {
             examples: trigger.category_examples as u32,
             conversations: trigger.sessions as u32,
             cooldown: None,
             steps: train.steps,
+            passes,
             batch: train.batch,
             rank: train.lora.rank as u32,
             learning_rate: train.optimizer.learning_rate,
@@ -185,6 +189,7 @@ impl TrainPolicy {
     fn check(&self) -> Result<(), LearnerError> {
         let rules = [
             (self.steps > 0, "training.steps must be above 0"),
+            (self.passes > 0, "training.passes must be above 0"),
             (self.batch > 0, "training.batch must be above 0"),
             ((1..=256).contains(&self.rank), "training.rank must be 1 to 256"),
             (
@@ -207,6 +212,7 @@ impl TrainPolicy {
             learning.trigger.cooldown_ms = millis(cooldown);
         }
         learning.train.steps = self.steps;
+        learning.passes = self.passes;
         learning.train.batch = self.batch;
         // Alpha follows the rank, so that the rate means the same for every rank.
         let lora = &mut learning.train.lora;
@@ -318,6 +324,7 @@ mod tests {
             conversations: 2,
             cooldown: None,
             steps: 200,
+            passes: 3,
             batch: 8,
             rank: 8,
             learning_rate: 0.001,
@@ -355,6 +362,7 @@ mod tests {
         assert!(refused(Config { threads: Some(0), ..config() }).contains("threads"));
         let with = |training: TrainPolicy| Config { training: Some(training), ..config() };
         assert!(refused(with(TrainPolicy { steps: 0, ..written() })).contains("steps"));
+        assert!(refused(with(TrainPolicy { passes: 0, ..written() })).contains("passes"));
         assert!(refused(with(TrainPolicy { batch: 0, ..written() })).contains("batch"));
         assert!(refused(with(TrainPolicy { rank: 257, ..written() })).contains("rank"));
         let rate = TrainPolicy { learning_rate: f32::NAN, ..written() };

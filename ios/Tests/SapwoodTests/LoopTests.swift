@@ -66,7 +66,10 @@ final class LoopTests: LearnerTestCase {
     }
 
     func testCancellingTheTaskStopsTrainingAndTheNextCallGoesOn() async throws {
-        let learner = try await taught { $0.training?.steps = 100_000 }
+        let learner = try await taught {
+            $0.training?.steps = 100_000
+            $0.training?.passes = .max
+        }
         let task = Task { try await learner.trainSlice(budget: 600) }
         try await Task.sleep(nanoseconds: 1_000_000_000)
         let asked = Date()

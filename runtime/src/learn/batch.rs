@@ -11,11 +11,11 @@ use crate::rng::Rng;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Examples since the last promotion.
-    New,
+    New = 0,
     /// Older examples of the user.
-    Replay,
+    Replay = 1,
     /// General prompts with the base model's own answers.
-    Anchor,
+    Anchor = 2,
 }
 
 const SOURCES: [Source; 3] = [Source::New, Source::Replay, Source::Anchor];
@@ -77,11 +77,37 @@ impl Plan {
         (step * rows..(step + 1) * rows).map(|slot| self.row(slot)).collect()
     }
 
-    fn row(&self, slot: u64) -> (Source, usize) {
-        let (round, within) = (slot / ROUND as u64, (slot % ROUND as u64) as usize);
+    /// Most steps in which no item of the user's is seen more than `passes` times; at least one, so
+    /// that a run ends with something to judge. Anchors don't count: what the base model says by
+    /// itself is nobody's secret.
+    pub fn steps_within(&self, passes: u32) -> u32 {
+        let rows = [Source::New, Source::Replay].map(|source| {
+            let s = source as usize;
+            let (size, slots) = (self.sizes[s] as u64, self.slots[s] as u64);
+            let seen = u64::from(passes) * size;
+            if slots == 0 {
+                return u64::MAX;
+            }
+            let order = self.order(seen / slots);
+            let mut turns = order.iter().enumerate().filter(|(_, of)| **of == s);
+            let within = turns.nth((seen % slots) as usize).map_or(ROUND, |(at, _)| at);
+            (seen / slots).saturating_mul(ROUND as u64).saturating_add(within as u64)
+        });
+        let steps = rows[0].min(rows[1]) / self.rows_per_step as u64;
+        u32::try_from(steps).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The sources of one round's slots.
+    fn order(&self, round: u64) -> Vec<usize> {
         let mut order: Vec<usize> =
             (0..3).flat_map(|s| std::iter::repeat_n(s, self.slots[s])).collect();
         Rng::at(self.seed, &[0, round]).shuffle(&mut order);
+        order
+    }
+
+    fn row(&self, slot: u64) -> (Source, usize) {
+        let (round, within) = (slot / ROUND as u64, (slot % ROUND as u64) as usize);
+        let order = self.order(round);
         let source = order[within];
         let earlier = order[..within].iter().filter(|&&s| s == source).count() as u64;
         let nth = round * self.slots[source] as u64 + earlier;
@@ -146,6 +172,28 @@ mod tests {
             if new + replay + anchor > 0 {
                 prop_assert_eq!(flat.len(), 60 * rows);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_the_user_is_seen_more_often_than_passes_allow_and_not_a_step_is_given_away(
+            seed in any::<u64>(), new in 0usize..12, replay in 0usize..12, anchor in 0usize..12,
+            rows in 1usize..5, passes in 1u32..5,
+        ) {
+            let plan = Plan::new(seed, Mix::default(), [new, replay, anchor], rows);
+            let steps = plan.steps_within(passes);
+            if new + replay == 0 {
+                prop_assert_eq!(steps, u32::MAX);
+                return Ok(());
+            }
+            let most = |steps: u32| {
+                let seen: Vec<_> = (0..steps).flat_map(|s| plan.step(s.into())).collect();
+                let users = seen.iter().filter(|row| row.0 != Source::Anchor);
+                users.map(|row| seen.iter().filter(|r| r == &row).count()).max().unwrap_or(0)
+            };
+            prop_assert!(steps == 1 || most(steps) <= passes as usize);
+            prop_assert!(most(steps + 1) > passes as usize);
         }
     }
 

@@ -17,7 +17,8 @@ pub struct TrainConfig {
     pub optimizer: AdamW,
     /// Course of the learning rate.
     pub schedule: Schedule,
-    /// Updates in the run.
+    /// Updates in the run; a learner's run ends before if it has little to learn from
+    /// ([`Learning::passes`](crate::Learning)).
     pub steps: u32,
     /// Sequences per update.
     pub batch: u32,

@@ -24,9 +24,10 @@ use std::time::{Duration, Instant};
 
 use sapwood_models::{Adapter, Stop};
 
+use crate::config::Learning;
 use crate::error::LearnerError;
 use crate::learn::gate::Verdict;
-use crate::learn::train::Trainer;
+use crate::learn::train::{TrainConfig, Trainer};
 use crate::learn::trigger::{Decision, Hold};
 use crate::learner::Learner;
 use crate::policy::Obstacle;
@@ -185,7 +186,7 @@ impl Slice<'_> {
         let mut report = SliceReport {
             outcome: Outcome::Paused,
             step: run.step(),
-            steps: self.shared.config.learning.train.steps,
+            steps: self.steps_of(&run),
             losses: run.losses().to_vec(),
             obstacles: Vec::new(),
             tokens: run.tokens() - tokens_before,
@@ -225,7 +226,14 @@ impl Slice<'_> {
 
     fn settings(&self) -> Digest {
         let learning = &self.shared.config.learning;
-        Run::settings_digest(&format!("{:?} {:?}", learning.train, learning.mix))
+        let Learning { train, mix, passes, .. } = learning;
+        Run::settings_digest(&format!("{train:?} {mix:?} {passes}"))
+    }
+
+    /// Updates that a run takes.
+    fn steps_of(&self, run: &Run) -> u32 {
+        let Learning { train, mix, passes, .. } = &self.shared.config.learning;
+        run.plan(*mix, train.batch).steps_within(*passes).min(train.steps)
     }
 
     fn save(&self, run: &Run) -> Result<(), LearnerError> {
@@ -239,7 +247,8 @@ impl Slice<'_> {
         let shared = self.shared;
         let learning = &shared.config.learning;
         let plan = run.plan(learning.mix, learning.train.batch);
-        let mut trainer = Trainer::new(&shared.model, learning.train.clone(), run.take_state());
+        let config = TrainConfig { steps: self.steps_of(&run), ..learning.train.clone() };
+        let mut trainer = Trainer::new(&shared.model, config, run.take_state());
         let mut saved = trainer.state().step;
         let last_step = self.steps.map_or(u32::MAX, |steps| saved.saturating_add(steps));
         let stands = |trainer: &Trainer<'_>| (trainer.state().step, trainer.state().micro);

@@ -7,7 +7,7 @@ func opened(_ test: XCTestCase, taught: Bool = false) async throws -> Learner {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     test.addTeardownBlock { try FileManager.default.removeItem(at: folder) }
     let training = TrainPolicy(
-        examples: 1, conversations: 1, cooldown: 0, steps: taught ? 100_000 : 4, batch: 3,
+        examples: 1, conversations: 1, cooldown: 0, steps: taught ? 100_000 : 4, passes: .max, batch: 3,
         checkpointSteps: 1)
     let learner = try await Learner.open(
         config: Config(

@@ -54,7 +54,7 @@ pub struct sapwood_training {
     pub examples: u32,
     /// Conversations that they come from, at least; 0: 2.
     pub conversations: u32,
-    /// Updates in a run; 0: 200.
+    /// Most updates in a run; 0: 200.
     pub steps: u32,
     /// Examples per update; 0: 8.
     pub batch: u32,
@@ -70,6 +70,8 @@ pub struct sapwood_training {
     pub no_cooldown: u32,
     /// Rest between two runs in milliseconds; 0: a day.
     pub cooldown_ms: u64,
+    /// Most times that a run sees one example; 0: 3.
+    pub passes: u32,
 }
 
 /// What the device must be like for training, and how much of it training may take. Begin with
@@ -195,6 +197,7 @@ unsafe fn training(given: *const sapwood_training) -> Result<TrainPolicy, Learne
         exact: 0,
         no_cooldown: 0,
         cooldown_ms: 0,
+        passes: 0,
     };
     // SAFETY: the caller's promise.
     let given = unsafe { read(given, defaults, "sapwood_training") }?;
@@ -207,6 +210,7 @@ unsafe fn training(given: *const sapwood_training) -> Result<TrainPolicy, Learne
         cooldown: (given.no_cooldown != 0 || given.cooldown_ms != 0)
             .then_some(if given.no_cooldown != 0 { Duration::ZERO } else { rest }),
         steps: or(given.steps, known.steps),
+        passes: or(given.passes, known.passes),
         batch: or(given.batch, known.batch),
         rank: or(given.rank, known.rank),
         learning_rate: if given.learning_rate == 0.0 {

@@ -50,6 +50,12 @@ class Given : ExternalResource() {
 val resting = DeviceState(charging = true, idle = true, thermal = Thermal.NOMINAL)
 val greedy = Sampling(temperature = 0f, maxTokens = 8u)
 
+/** A run that only a stop ends. */
+fun Config.endless() {
+    training!!.steps = 100_000u
+    training!!.passes = UInt.MAX_VALUE
+}
+
 /** Long, and slow to end by itself. */
 fun rambling(seed: Int) = Sampling(
     temperature = 1.5f, topK = 0u, topP = 1f, minP = 0f, maxTokens = 400u, seed = seed.toULong(),

@@ -59,7 +59,7 @@ class LoopTest {
     }
 
     @Test fun `cancelling the caller stops training, and the next call goes on`() = runBlocking {
-        val learner = given.taught { training!!.steps = 100_000u }
+        val learner = given.taught { endless() }
         val job = launch(Dispatchers.Default) { learner.train(10.minutes) }
         delay(1000)
         val stopping = measureTime { job.cancelAndJoin() }
@@ -86,7 +86,7 @@ class LoopTest {
     }
 
     @Test fun `what is forgotten is gone, with the run that learned from it`() = runBlocking {
-        val learner = given.taught { training!!.steps = 100_000u }
+        val learner = given.taught { endless() }
         assertTrue(learner.train(2.seconds).outcome is Outcome.Paused)
         val kept = learner.samples()
         val receipt = learner.io { forget(Scope.Reply(kept[0].replyId)) }
@@ -107,7 +107,7 @@ class LoopTest {
     }
 
     @Test fun `forgetting ends a slice that is running`() = runBlocking {
-        val learner = given.taught { training!!.steps = 100_000u }
+        val learner = given.taught { endless() }
         val training = async(Dispatchers.Default) { learner.train(10.minutes) }
         delay(2000)
         val took = measureTime { assertTrue(learner.io { forget(Scope.Everything) }.runDropped) }
