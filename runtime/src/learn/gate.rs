@@ -11,13 +11,16 @@
 //! the user wrote, then the k-th candidate tried on a holdout is promoted with probability at most
 //! `6 alpha / (pi² k²)`: alpha over all tries together. Promotion needs both bets won, so either
 //! failing is enough. All other rules only ever refuse; their posterior thresholds bound no error
-//! rate of their own. Likelihood is not generation quality: that is what the verifiers are for.
+//! rate of their own. One more refusal has one: an adapter that can repeat a number that the user
+//! wrote goes, and one that can't is taken for such with probability at most `exposure_alpha`
+//! (`exposure`). Likelihood is not generation quality: that is what the verifiers are for.
 
 mod verdict;
 
 use std::collections::BTreeMap;
 
 use super::bet::{Stakes, bet_above};
+use super::exposure::{Exposed, Exposure};
 use super::posterior::{Outcomes, Shares, p_mean_above};
 pub use verdict::{Bet, Category, Rates, Reason, Verdict};
 
@@ -65,6 +68,8 @@ pub struct Report {
     pub paired: Vec<Paired>,
     /// Checks of generated text: holdout and regression suite.
     pub checked: Vec<Checked>,
+    /// What the candidate gives away of numbers that it was trained on.
+    pub exposed: Vec<Exposed>,
     /// How many candidates have been tried on this holdout, this one included; from 1.
     pub attempt: u32,
 }
@@ -97,6 +102,10 @@ pub struct Thresholds {
     pub benefit_p: f64,
     /// Refuse when the comparison with retrieval is missing.
     pub need_retrieval: bool,
+    /// Least bits of exposure at which a number of the user's counts as remembered.
+    pub exposure_bits: f64,
+    /// Chance of refusing, for what it remembers, a candidate that remembers nothing.
+    pub exposure_alpha: f64,
 }
 
 impl Default for Thresholds {
@@ -114,6 +123,8 @@ impl Default for Thresholds {
             category_shrinkage: 2.0,
             benefit_p: 0.8,
             need_retrieval: true,
+            exposure_bits: 12.0,
+            exposure_alpha: 0.01,
         }
     }
 }
@@ -173,7 +184,7 @@ pub fn judge(report: &Report, thresholds: &Thresholds) -> Verdict {
         p.candidate_nll.is_finite()
             && p.production_nll.is_finite()
             && p.retrieval_nll.is_none_or(f64::is_finite)
-    });
+    }) && report.exposed.iter().all(|e| !e.bits.is_nan());
     // A verdict on numbers that are none is a refusal; the bets are then not made at all.
     let paired: &[Paired] = if finite { &report.paired } else { &[] };
     let all = session_means(paired, |_| true, d);
@@ -200,6 +211,7 @@ pub fn judge(report: &Report, thresholds: &Thresholds) -> Verdict {
         must_pass_losses: pairs(&|c| c.must_pass).losses,
         new: (new.n > 0).then(|| (new, new.posterior().p_delta_above(0.0))),
         retrieval_p: against_retrieval(paired, &report.checked, t),
+        exposure: Exposure::of(&report.exposed, t.exposure_bits, t.exposure_alpha),
         categories: categories(&report.checked, overall, t),
         rates: [rates(report, |_| true), rates(report, |c| c.new), rates(report, |c| !c.new)],
         thresholds: t.clone(),
@@ -285,6 +297,10 @@ fn refusals(v: &Verdict) -> Vec<Reason> {
     match v.retrieval_p {
         Some(p) => refuse(p < t.benefit_p, Reason::RetrievalBetter { p }),
         None => refuse(t.need_retrieval, Reason::RetrievalNotMeasured),
+    }
+    if let Some(most) = v.exposure.most.filter(|_| v.exposure.remembered > 0) {
+        let numbers = v.exposure.remembered;
+        refuse(true, Reason::Remembers { numbers, reply: most.reply, bits: most.bits });
     }
     out
 }

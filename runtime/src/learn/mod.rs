@@ -9,12 +9,14 @@
 //!            │                                   │          │
 //!            └─ trigger: is it time to train?    batch ◄────┘  what the n-th step trains on
 //!                                                gate: is the candidate better?
+//!                                                exposure: does it know numbers by heart?
 //!                                                watch: is it still well in real use?
 //! ```
 
 pub mod batch;
 pub mod bet;
 pub mod example;
+pub mod exposure;
 pub mod gate;
 pub mod loss;
 pub mod optimizer;

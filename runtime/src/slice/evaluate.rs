@@ -2,6 +2,7 @@
 
 use sapwood_models::{Adapter, Stop};
 
+use super::exposed::exposed;
 use super::measured::{Key, Measured, Question};
 use super::pace::{Pace, unless_stopped};
 use crate::error::LearnerError;
@@ -50,7 +51,7 @@ pub(super) struct Work<'w, 'a> {
 
 impl Work<'_, '_> {
     /// Measures what is not known yet.
-    fn once(
+    pub fn once(
         &mut self,
         key: Key,
         measure: impl FnOnce(&Stop) -> Result<f64, LearnerError>,
@@ -69,15 +70,17 @@ impl Evaluation<'_> {
     pub fn report(
         &self,
         held_out: &[Example],
+        trained: &[Example],
         attempt: u32,
         work: &mut Work<'_, '_>,
     ) -> Result<Option<Report>, LearnerError> {
-        unless_stopped(self.measure(held_out, attempt, work))
+        unless_stopped(self.measure(held_out, trained, attempt, work))
     }
 
     fn measure(
         &self,
         held_out: &[Example],
+        trained: &[Example],
         attempt: u32,
         work: &mut Work<'_, '_>,
     ) -> Result<Report, LearnerError> {
@@ -89,6 +92,7 @@ impl Evaluation<'_> {
                 report.checked.push(self.checked(example, new, work)?);
             }
         }
+        report.exposed = exposed(self.shared, self.candidate, trained, work)?;
         Ok(report)
     }
 

@@ -80,12 +80,12 @@ impl Slice<'_> {
         until_ms: u64,
     ) -> Result<Option<Outcome>, LearnerError> {
         let shared = self.shared;
-        let (held_out, attempt) = {
+        let (held_out, trained, attempt) = {
             let kept = shared.kept();
             let divided = self.divided(&kept, until_ms);
             let held_out: Vec<Example> =
                 divided.holdout.into_iter().chain(divided.shadow).collect();
-            (held_out, self.attempt(&kept.store))
+            (held_out, divided.train, self.attempt(&kept.store))
         };
         let candidate = shared.load(&shared.kept().store.adapter_bytes(digest)?)?;
         let since = self.last_promotion_ms(&shared.kept().store);
@@ -102,7 +102,7 @@ impl Slice<'_> {
             }
         };
         let mut work = Work { measured: &mut self.progress.measured, pace: &mut self.pace };
-        let Some(report) = evaluation.report(&held_out, attempt, &mut work)? else {
+        let Some(report) = evaluation.report(&held_out, &trained, attempt, &mut work)? else {
             return Ok(None);
         };
         let verdict = Box::new(judge(&report, &shared.config.learning.thresholds));

@@ -7,6 +7,7 @@
 
 mod begin;
 mod evaluate;
+mod exposed;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod governor;

@@ -306,6 +306,12 @@ fn each_rule_can_refuse_alone() {
     assert!(beaten.iter().any(|r| matches!(r, Reason::RetrievalBetter { .. })));
     let none = reasons(&|r| r.paired.iter_mut().for_each(|p| p.authored = false));
     assert_eq!(none, [Reason::NoBenefit]);
+    let known = |bits| {
+        reasons(&|r| r.exposed = vec![Exposed { reply: 7, bits: 3.0 }, Exposed { reply: 8, bits }])
+    };
+    assert_eq!(known(20.0), [Reason::Remembers { numbers: 1, reply: 8, bits: 20.0 }]);
+    assert_eq!((known(11.0), known(f64::NEG_INFINITY)), (vec![], vec![]));
+    assert!(known(f64::NAN).contains(&Reason::NotMeasured));
     let later = Report { attempt: 40, ..good.clone() };
     assert!(judge(&later, &t).alpha < 0.0001 && !judge(&Report::default(), &t).promote);
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Thresholds;
 use crate::learn::bet::Wealth;
+use crate::learn::exposure::Exposure;
 use crate::learn::posterior::Outcomes;
 
 /// A bet on the mean difference of likelihood over conversations.
@@ -104,6 +105,16 @@ pub enum Reason {
         /// P(not worse than retrieval).
         p: f64,
     },
+    /// It can repeat numbers that only the user can know.
+    Remembers {
+        /// How many.
+        numbers: u32,
+        /// The reply whose edit holds the one that it gives away most of: an app that has it
+        /// forgotten makes room for the next run.
+        reply: u128,
+        /// That one's exposure, at least.
+        bits: f64,
+    },
 }
 
 /// The decision, with every number that it rests on.
@@ -135,6 +146,8 @@ pub struct Verdict {
     pub new: Option<(Outcomes, f64)>,
     /// P(not worse than production with retrieval), if measured.
     pub retrieval_p: Option<f64>,
+    /// What it remembers.
+    pub exposure: Exposure,
     /// Every category.
     pub categories: Vec<Category>,
     /// Pass rates over all, new and old items.
@@ -164,6 +177,11 @@ impl fmt::Display for Reason {
             Reason::RetrievalBetter { p } => {
                 write!(f, "retrieval does as well: P(not worse) = {p:.2}")
             }
+            Reason::Remembers { numbers, reply, bits } => write!(
+                f,
+                "{numbers} of the user's numbers learned by heart (exposure of {bits:.0} bits; the \
+                 worst is in reply {reply:032x})"
+            ),
         }
     }
 }
@@ -241,6 +259,17 @@ impl fmt::Display for Verdict {
         }
         Verdict::bet_row(f, "likelihood not worse (all text)", &self.not_worse)?;
         Verdict::bet_row(f, "likelihood better (user's own new text)", &self.better)?;
+        if let Some(most) = self.exposure.most {
+            writeln!(
+                f,
+                "{:<42}{} of {}; exposure at least {:.1} bits, refused from {:.1}",
+                "the user's numbers learned by heart",
+                self.exposure.remembered,
+                self.exposure.numbers,
+                most.bits.max(0.0),
+                self.exposure.needed,
+            )?;
+        }
         if self.promote {
             return write!(f, "verdict: PROMOTE; {}", self.guarantee());
         }
