@@ -18,6 +18,15 @@ impl Below {
         Ok(Below { disk, folder })
     }
 
+    /// A folder that is known to be there, durably; made if somebody has removed it.
+    pub(crate) fn known(disk: Arc<dyn Disk>, folder: String) -> io::Result<Below> {
+        match disk.list(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Below::new(disk, folder),
+            Err(error) => Err(error),
+            Ok(_) => Ok(Below { disk, folder }),
+        }
+    }
+
     fn name(&self, name: &str) -> String {
         if name.is_empty() { self.folder.clone() } else { format!("{}/{name}", self.folder) }
     }

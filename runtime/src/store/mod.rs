@@ -119,7 +119,10 @@ impl Store {
             mutant: None,
         };
         for folder in [files::ADAPTERS, files::CHECKPOINTS] {
-            at("make folder", folder, store.disk.make_dir(folder))?;
+            // The slots' recovery has made the names of those that are there durable.
+            if store.disk.list(folder).is_err() {
+                at("make folder", folder, store.disk.make_dir(folder))?;
+            }
         }
         let mut next = store.manifest.clone();
         next.adopt_base(&store.base);

@@ -122,7 +122,10 @@ impl Vault {
     ) -> Result<Option<Vault>, VaultError> {
         let Some(ring) = Ring::load(&**disk)? else { return Ok(None) };
         let root = provider.unwrap(ring.epoch, &ring.wrapped)?;
-        let here = Epoch::new(disk, ring.epoch, *root, ring.wrapped.clone())?;
+        // It was durable before a keyring named it.
+        let folder = name(ring.epoch);
+        let below = at("open folder", &folder, Below::known(Arc::clone(disk), folder.clone()))?;
+        let here = Epoch::new(below, ring.epoch, *root, ring.wrapped.clone());
         let (disk, provider) = (Arc::clone(disk), Arc::clone(provider));
         Ok(Some(Vault { disk, provider, ring, here }))
     }
@@ -134,20 +137,21 @@ impl Vault {
     pub fn lock(&mut self) -> Result<Lock, VaultError> {
         let lock = lock(&*self.disk)?;
         // Another process may have tried to leave the epoch, and its keyring is the newer one.
-        self.ring = self.current()?;
+        self.ring = self.unless_left(Ring::load(&*self.disk)?)?;
         Ok(lock)
     }
 
-    /// Whether this epoch is still the one in force.
+    /// Whether this epoch is still the one in force. Looks, and makes nothing durable: it comes with
+    /// every record.
     ///
     /// # Errors
     /// [`VaultError::ChangedElsewhere`] if it was left.
     pub fn check(&self) -> Result<(), VaultError> {
-        self.current().map(drop)
+        self.unless_left(Ring::look(&*self.disk)?).map(drop)
     }
 
-    fn current(&self) -> Result<Ring, VaultError> {
-        match Ring::load(&*self.disk)? {
+    fn unless_left(&self, now: Option<Ring>) -> Result<Ring, VaultError> {
+        match now {
             Some(ring) if ring.epoch == self.ring.epoch => Ok(ring),
             _ => Err(VaultError::ChangedElsewhere),
         }
@@ -158,7 +162,10 @@ impl Vault {
     pub fn left(&self) -> Result<Option<Epoch>, VaultError> {
         let Some(old) = self.ring.before(&*self.disk)? else { return Ok(None) };
         match self.provider.unwrap(old.epoch, &old.wrapped) {
-            Ok(root) => Epoch::new(&self.disk, old.epoch, *root, old.wrapped).map(Some),
+            Ok(root) => {
+                let below = Epoch::make_folder(&self.disk, old.epoch)?;
+                Ok(Some(Epoch::new(below, old.epoch, *root, old.wrapped)))
+            }
             Err(KeyError::Permanent) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -266,15 +273,13 @@ fn folders(epoch: u64) -> [String; 4] {
 }
 
 impl Epoch {
-    fn new(
-        disk: &Arc<dyn Disk>,
-        number: u64,
-        root: [u8; 32],
-        wrapped: Vec<u8>,
-    ) -> Result<Epoch, VaultError> {
+    fn new(below: Below, number: u64, root: [u8; 32], wrapped: Vec<u8>) -> Epoch {
+        Epoch { number, disk: Arc::new(below), seal: Arc::new(Seal::new(root)), wrapped }
+    }
+
+    fn make_folder(disk: &Arc<dyn Disk>, number: u64) -> Result<Below, VaultError> {
         let folder = name(number);
-        let below = at("make folder", &folder, Below::new(Arc::clone(disk), folder.clone()))?;
-        Ok(Epoch { number, disk: Arc::new(below), seal: Arc::new(Seal::new(root)), wrapped })
+        Ok(at("make folder", &folder, Below::new(Arc::clone(disk), folder.clone()))?)
     }
 
     fn create(
@@ -285,6 +290,6 @@ impl Epoch {
         let root = Zeroizing::new(random()?);
         provider.create_epoch(number)?;
         let wrapped = provider.wrap(number, &root)?;
-        Epoch::new(disk, number, *root, wrapped)
+        Ok(Epoch::new(Epoch::make_folder(disk, number)?, number, *root, wrapped))
     }
 }

@@ -40,7 +40,20 @@ pub(super) struct Ring {
 impl Ring {
     /// The keyring, durable; `None` if there was never one.
     pub fn load(disk: &dyn Disk) -> Result<Option<Ring>, VaultError> {
-        let mut newest: Option<(&str, Ring)> = None;
+        let Some((name, ring)) = Ring::find(disk)? else { return Ok(None) };
+        // It may stand in the page cache alone, and the other epoch's key goes on its word.
+        at("sync", name, disk.sync(name))?;
+        at("sync folder", FOLDER, disk.sync_dir(FOLDER))?;
+        Ok(Some(ring))
+    }
+
+    /// The keyring as it stands now, perhaps in the page cache alone: to look, not to act on.
+    pub fn look(disk: &dyn Disk) -> Result<Option<Ring>, VaultError> {
+        Ok(Ring::find(disk)?.map(|(_, ring)| ring))
+    }
+
+    fn find(disk: &dyn Disk) -> Result<Option<(&'static str, Ring)>, VaultError> {
+        let mut newest: Option<(&'static str, Ring)> = None;
         let mut found = false;
         for name in NAMES {
             let bytes = match disk.read(name) {
@@ -54,16 +67,10 @@ impl Ring {
                 newest = Some((name, ring));
             }
         }
-        match newest {
-            Some((name, ring)) => {
-                // It may stand in the page cache alone, and the other epoch's key goes on its word.
-                at("sync", name, disk.sync(name))?;
-                at("sync folder", FOLDER, disk.sync_dir(FOLDER))?;
-                Ok(Some(ring))
-            }
-            None if found => Err(VaultError::Unreadable),
-            None => Ok(None),
+        if newest.is_none() && found {
+            return Err(VaultError::Unreadable);
         }
+        Ok(newest)
     }
 
     /// The keyring before this one, if that of the unwanted epoch is still there.
