@@ -21,12 +21,16 @@ mod error;
 mod follow;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+#[cfg(test)]
+mod race_tests;
 mod read;
 mod record;
 mod segment;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+#[cfg(test)]
+mod upkeep_tests;
 
 use std::sync::Arc;
 

@@ -312,6 +312,78 @@ mod tests {
         }
     }
 
+    /// What the key's holder alone can make, and must not be taken for a frame or a header.
+    #[test]
+    fn what_our_writer_never_writes_is_refused_though_it_is_authentic() {
+        let seal = Seal::new([3; 32]);
+        let with_text = |length: usize| {
+            let (_, mut encoder) = begin(&seal, 77).unwrap();
+            let mut bytes = encoder.header().to_vec();
+            encoder.push(1, 1, &vec![5; length], &mut bytes);
+            read(&seal, &bytes)
+        };
+        for (length, items, end) in [
+            (ID_BYTES - 1, 0, End::Torn),
+            (ID_BYTES, 1, End::Open),
+            (MAX_TEXT, 1, End::Open),
+            (MAX_TEXT + 1, 0, End::Torn),
+        ] {
+            let contents = with_text(length);
+            assert_eq!((contents.items.len(), contents.end), (items, end), "{length} bytes");
+        }
+        // The first letter of the name, the version: with the right sum, and the key wrapped anew.
+        for at in [0, 4] {
+            let (_, encoder) = begin(&seal, 77).unwrap();
+            let mut fixed = encoder.header()[..FIXED].to_vec();
+            fixed[at] ^= 1;
+            let sum = crc32c(&fixed[..60]).to_le_bytes();
+            fixed[60..].copy_from_slice(&sum);
+            let wrapped = seal.wrap(&DataKey::random().unwrap(), &fixed).unwrap();
+            assert_eq!(read(&seal, &[&fixed[..], &wrapped].concat()).end, End::Foreign);
+        }
+    }
+
+    #[test]
+    fn kind_and_order_are_sealed_with_the_text() {
+        let seal = Seal::new([3; 32]);
+        let bytes = segment(&seal, &[b"a", b"b"], false);
+        let one = segment(&seal, &[b"a"], false).len();
+        for (at, kept) in [(HEADER + 4, 0), (HEADER + 6, 0), (one + 4, 1), (one + 7, 1)] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 2;
+            let contents = read(&seal, &damaged);
+            assert_eq!((contents.items.len(), contents.end), (kept, End::Torn), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn dirt_behind_a_frame_costs_no_record_and_behind_the_footer_its_word() {
+        let seal = Seal::new([3; 32]);
+        let bytes = segment(&seal, &[b"a"], true);
+        let one = segment(&seal, &[b"a"], false).len();
+        let footer = FRAME_HEADER + ID_BYTES + TAG_BYTES;
+        assert_eq!(bytes.len(), (one + footer).next_multiple_of(ALIGN));
+        let mut damaged = bytes.clone();
+        damaged[one - 1] = 7;
+        assert_eq!(read(&seal, &damaged).items.len(), 1);
+        assert_eq!(read(&seal, &damaged).end, End::Footer);
+        damaged = [&bytes[..], &[0; ALIGN]].concat();
+        assert_ne!(read(&seal, &damaged).end, End::Footer, "there is more behind it");
+    }
+
+    #[test]
+    fn a_segment_is_told_by_its_name() {
+        let (name, _) = begin(&Seal::new([3; 32]), 0xABC).unwrap();
+        assert_eq!(created_ms(&name), Some(0xABC));
+        let good = "0000000000000abc";
+        let told = |created: &str, writer: &str| created_ms(&format!("{created}-{writer}.seg"));
+        assert_eq!(told(good, good), Some(0xABC));
+        for bad in ["abc", "0000000000000xyz", "+000000000000abc", "00000000000000abc", ""] {
+            assert_eq!((told(bad, good), told(good, bad)), (None, None), "{bad}");
+        }
+        assert_eq!(created_ms("0000000000000abc-0000000000000abc"), None);
+    }
+
     #[test]
     fn frames_of_another_segment_and_other_keys_are_refused() {
         let seal = Seal::new([3; 32]);

@@ -36,12 +36,7 @@ impl Journal {
         }
         self.flush(now_ms)?;
         for name in &expired {
-            let path = format!("{FOLDER}/{name}");
-            match self.disk.unlink(&path) {
-                // Another process was faster.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                unlinked => at("unlink", &path, unlinked)?,
-            }
+            self.remove(&format!("{FOLDER}/{name}"))?;
         }
         at("sync folder", FOLDER, self.disk.sync_dir(FOLDER))?;
         Ok(true)
@@ -154,7 +149,7 @@ impl Journal {
         }
         self.write_merged(&run)?;
         for (path, _) in &run {
-            at("unlink", path, self.disk.unlink(path))?;
+            self.remove(path)?;
         }
         at("sync folder", FOLDER, self.disk.sync_dir(FOLDER))?;
         Ok(run.len())
@@ -179,6 +174,14 @@ impl Journal {
         write_whole(&*self.disk, &self.seal, first.unwrap_or(0), items)?;
         at("sync folder", FOLDER, self.disk.sync_dir(FOLDER))?;
         Ok(())
+    }
+
+    fn remove(&self, path: &str) -> Result<(), JournalError> {
+        match self.disk.unlink(path) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            unlinked => Ok(at("unlink", path, unlinked)?),
+        }
     }
 
     pub(super) fn is_open(&self, path: &str) -> bool {
