@@ -98,8 +98,10 @@ fn numbers(journal: &Journal) -> Vec<u64> {
     journal.scan().unwrap().entries.iter().map(|entry| entry.record.time_ms()).collect()
 }
 
+type Call = fn(&mut Journal) -> Result<Vec<u64>, JournalError>;
+
 /// Every call that reads many segments, by what it must come to.
-fn calls() -> [(&'static str, fn(&mut Journal) -> Result<Vec<u64>, JournalError>); 4] {
+fn calls() -> [(&'static str, Call); 4] {
     [
         ("scan", |journal| {
             Ok(journal.scan()?.entries.iter().map(|entry| entry.record.time_ms()).collect())
