@@ -239,6 +239,7 @@ fn every_dependency_has_its_reason_written_down() {
         "tests/peers",
         "tests/loom",
         "tests/fuzz",
+        "tests/beside",
     ]);
     for folder in folders {
         let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
