@@ -20,6 +20,8 @@
 //!
 //! The store owns no clock: the host sets the time that the event log shows.
 
+#[cfg(test)]
+mod edge_tests;
 mod error;
 mod files;
 #[cfg(fuzzing)]
