@@ -7,7 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cpu::{self, Cpu, Isa};
-use crate::program::{Program, Slot};
+use crate::fault::DeviceError;
+#[cfg(feature = "gpu")]
+use crate::gpu::{self, Gpu, GpuChoice};
+use crate::program::{Element, Program, Slot};
 use crate::quant::Quant;
 
 /// Bytes that somebody keeps alive: a mapped file, a static array, a vector.
@@ -24,18 +27,29 @@ pub struct Cursor {
 
 /// Something that runs programs. Cheap to clone; clones share the threads and the scratch memory.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Device {
     /// The processor, with a pool of compute threads.
     Cpu(Arc<Cpu>),
+    /// A graphics processor.
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<Gpu>),
 }
 
 /// Memory of a device: a frozen weight, f32 values, a cache or ids. Cheap to clone; clones are
-/// the same memory.
+/// the same memory. It belongs to the device that made it.
 #[derive(Clone)]
 pub struct Buffer {
-    pub(crate) rows: usize,
-    pub(crate) cols: usize,
-    pub(crate) storage: Arc<cpu::Storage>,
+    rows: usize,
+    cols: usize,
+    storage: Storage,
+}
+
+#[derive(Clone)]
+enum Storage {
+    Cpu(Arc<cpu::Storage>),
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<gpu::Storage>),
 }
 
 impl Buffer {
@@ -51,23 +65,78 @@ impl Buffer {
 
     /// Bytes of memory, for a frozen weight those of its file.
     pub fn bytes(&self) -> usize {
-        self.storage.bytes()
+        match &self.storage {
+            Storage::Cpu(storage) => storage.bytes(),
+            #[cfg(feature = "gpu")]
+            Storage::Gpu(storage) => storage.bytes(),
+        }
+    }
+
+    /// What one element is.
+    pub(crate) fn element(&self) -> Element {
+        match &self.storage {
+            Storage::Cpu(storage) => storage.element(),
+            #[cfg(feature = "gpu")]
+            Storage::Gpu(storage) => storage.element(),
+        }
+    }
+
+    pub(crate) fn is_same_memory(&self, other: &Buffer) -> bool {
+        match (&self.storage, &other.storage) {
+            (Storage::Cpu(a), Storage::Cpu(b)) => Arc::ptr_eq(a, b),
+            #[cfg(feature = "gpu")]
+            (Storage::Gpu(a), Storage::Gpu(b)) => Arc::ptr_eq(a, b),
+            #[cfg(feature = "gpu")]
+            _ => false,
+        }
+    }
+
+    /// The memory of a buffer that the CPU made.
+    pub(crate) fn on_cpu(&self) -> &Arc<cpu::Storage> {
+        match &self.storage {
+            Storage::Cpu(storage) => storage,
+            #[cfg(feature = "gpu")]
+            Storage::Gpu(_) => panic!("a buffer of the GPU is used on the CPU"),
+        }
+    }
+
+    /// The memory of a buffer that the GPU made.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn on_gpu(&self) -> &Arc<gpu::Storage> {
+        match &self.storage {
+            Storage::Gpu(storage) => storage,
+            Storage::Cpu(_) => panic!("a buffer of the CPU is used on the GPU"),
+        }
     }
 }
 
 /// A program compiled for a device.
-pub struct Exec(pub(crate) cpu::Exec);
+pub struct Exec(ExecOf);
+
+enum ExecOf {
+    Cpu(cpu::Exec),
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Exec),
+}
 
 impl Exec {
     /// Bytes of scratch memory that a run with the most tokens needs: intermediate values and the
     /// kernels' own work space. Execs of one device share their scratch: it takes the largest.
     pub fn peak_bytes(&self) -> usize {
-        self.0.peak_bytes()
+        match &self.0 {
+            ExecOf::Cpu(exec) => exec.peak_bytes(),
+            #[cfg(feature = "gpu")]
+            ExecOf::Gpu(exec) => exec.peak_bytes(),
+        }
     }
 
     /// The most tokens of one run.
     pub fn max_tokens(&self) -> usize {
-        self.0.max_tokens
+        match &self.0 {
+            ExecOf::Cpu(exec) => exec.max_tokens,
+            #[cfg(feature = "gpu")]
+            ExecOf::Gpu(exec) => exec.max_tokens,
+        }
     }
 
     /// Binds a buffer to every input, weight, parameter, state and output of the program.
@@ -76,12 +145,22 @@ impl Exec {
     /// If a slot is missing, bound twice, not to be bound, or a buffer does not fit its slot. Rows
     /// of a slot over tokens may be fewer than `max_tokens`: a run then takes at most as many.
     pub fn bind(&self, buffers: &[(Slot, &Buffer)]) -> Bindings {
-        Bindings(self.0.bind(buffers))
+        Bindings(match &self.0 {
+            ExecOf::Cpu(exec) => BindingsOf::Cpu(exec.bind(buffers)),
+            #[cfg(feature = "gpu")]
+            ExecOf::Gpu(exec) => BindingsOf::Gpu(exec.bind(buffers)),
+        })
     }
 }
 
 /// The buffers of one run, checked against the program's shapes once, when made.
-pub struct Bindings(pub(crate) cpu::Bindings);
+pub struct Bindings(BindingsOf);
+
+enum BindingsOf {
+    Cpu(cpu::Bindings),
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Bindings),
+}
 
 impl Device {
     /// The processor with the fastest instruction set it has; `threads` defaults to the number of
@@ -95,13 +174,46 @@ impl Device {
         Device::Cpu(Arc::new(Cpu::new(threads, isa)))
     }
 
-    /// What computes, in words.
-    pub fn describe(&self) -> String {
-        let Device::Cpu(cpu) = self;
-        format!("cpu, {}, {} threads", cpu.isa().name(), cpu.threads())
+    /// The graphics processor that `choice` leads to.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if there is none that we can use.
+    #[cfg(feature = "gpu")]
+    pub fn gpu(choice: &GpuChoice) -> Result<Device, DeviceError> {
+        Ok(Device::Gpu(Arc::new(Gpu::new(choice)?)))
     }
 
-    /// A frozen weight `(rows, cols)` over `bytes[range]`, without a copy.
+    /// What computes, in words.
+    pub fn describe(&self) -> String {
+        match self {
+            Device::Cpu(cpu) => format!("cpu, {}, {} threads", cpu.isa().name(), cpu.threads()),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.describe(),
+        }
+    }
+
+    /// Threads of the processor that a run keeps busy.
+    pub fn threads(&self) -> usize {
+        match self {
+            Device::Cpu(cpu) => cpu.threads(),
+            // The one that gives it its commands.
+            #[cfg(feature = "gpu")]
+            Device::Gpu(_) => 1,
+        }
+    }
+
+    /// Why the device has stopped computing, if it has. What was read since the last time that it
+    /// had not may be zeros in place of results.
+    pub fn fault(&self) -> Option<DeviceError> {
+        match self {
+            Device::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.fault(),
+        }
+    }
+
+    /// A frozen weight `(rows, cols)` over `bytes[range]`: on the CPU without a copy, on the GPU
+    /// packed anew in its own memory.
     ///
     /// # Panics
     /// If the range is not exactly the weight's bytes.
@@ -112,15 +224,21 @@ impl Device {
         (rows, cols): (usize, usize),
         quant: Quant,
     ) -> Buffer {
-        let Device::Cpu(_) = self;
-        let storage = Arc::new(cpu::Storage::weight(bytes, range, (rows, cols), quant));
+        let expected = quant.row_bytes(cols).and_then(|row| row.checked_mul(rows));
+        assert_eq!(Some(range.len()), expected, "bytes of ({rows}, {cols}) of {quant:?}");
+        let storage = match self {
+            Device::Cpu(_) => {
+                Storage::Cpu(Arc::new(cpu::Storage::weight(bytes, range, (rows, cols), quant)))
+            }
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => Storage::Gpu(gpu.weight(bytes, range, (rows, cols), quant)),
+        };
         Buffer { rows, cols, storage }
     }
 
     /// f32 zeros: inputs, outputs and parameters, or a small weight made by the host.
     pub fn zeros(&self, rows: usize, cols: usize) -> Buffer {
-        let Device::Cpu(_) = self;
-        Buffer { rows, cols, storage: Arc::new(cpu::Storage::zeros(rows * cols)) }
+        self.buffer(rows, cols, Element::Value(Quant::F32))
     }
 
     /// f32 values given by the host, row by row.
@@ -133,14 +251,22 @@ impl Device {
 
     /// A zeroed cache of F32 or F16 for a [`Program::state`]; `rows` is its capacity in positions.
     pub fn state(&self, rows: usize, cols: usize, quant: Quant) -> Buffer {
-        let Device::Cpu(_) = self;
-        Buffer { rows, cols, storage: Arc::new(cpu::Storage::state(rows * cols, quant)) }
+        assert!(matches!(quant, Quant::F32 | Quant::F16), "a state is F32 or F16, not {quant:?}");
+        self.buffer(rows, cols, Element::Value(quant))
     }
 
     /// Token ids or targets, zeroed.
     pub fn ids(&self, rows: usize) -> Buffer {
-        let Device::Cpu(_) = self;
-        Buffer { rows, cols: 1, storage: Arc::new(cpu::Storage::ids(rows)) }
+        self.buffer(rows, 1, Element::Id)
+    }
+
+    fn buffer(&self, rows: usize, cols: usize, element: Element) -> Buffer {
+        let storage = match self {
+            Device::Cpu(_) => Storage::Cpu(Arc::new(cpu::Storage::zeroed(rows * cols, element))),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => Storage::Gpu(gpu.zeroed((rows, cols), element)),
+        };
+        Buffer { rows, cols, storage }
     }
 
     /// Copies `values` into a buffer of values or a cache, from element `offset` on.
@@ -148,8 +274,11 @@ impl Device {
     /// # Panics
     /// If they do not fit, or the buffer is a weight over shared bytes or holds ids.
     pub fn write(&self, buffer: &Buffer, offset: usize, values: &[f32]) {
-        let Device::Cpu(_) = self;
-        buffer.storage.write(offset, values);
+        match self {
+            Device::Cpu(_) => buffer.on_cpu().write(offset, values),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.write(buffer.on_gpu(), offset, values),
+        }
     }
 
     /// Copies ids into a buffer of ids, from element `offset` on.
@@ -157,8 +286,11 @@ impl Device {
     /// # Panics
     /// If they do not fit, or the buffer does not hold ids.
     pub fn write_ids(&self, buffer: &Buffer, offset: usize, ids: &[u32]) {
-        let Device::Cpu(_) = self;
-        buffer.storage.write_ids(offset, ids);
+        match self {
+            Device::Cpu(_) => buffer.on_cpu().write_ids(offset, ids),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.write_ids(buffer.on_gpu(), offset, ids),
+        }
     }
 
     /// Copies values out of a buffer, from element `offset` on. A weight is read in whole rows,
@@ -167,22 +299,32 @@ impl Device {
     /// # Panics
     /// If the range is outside the buffer or it holds ids.
     pub fn read(&self, buffer: &Buffer, offset: usize, values: &mut [f32]) {
-        let Device::Cpu(_) = self;
-        buffer.storage.read(buffer.cols, offset, values);
+        match self {
+            Device::Cpu(_) => buffer.on_cpu().read(buffer.cols, offset, values),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.read(buffer.on_gpu(), offset, values),
+        }
     }
 
     /// Compiles a program for runs of at most `max_tokens` tokens. Steps that no output and no
     /// state depends on are dropped.
     pub fn compile(&self, program: &Program, max_tokens: usize) -> Exec {
-        let Device::Cpu(cpu) = self;
-        Exec(cpu.compile(program, max_tokens, true))
+        self.compile_as(program, max_tokens, true)
     }
 
     /// As [`Device::compile`], but every step is run as it stands: the definition that fused
     /// programs are tested against.
     pub fn compile_unfused(&self, program: &Program, max_tokens: usize) -> Exec {
-        let Device::Cpu(cpu) = self;
-        Exec(cpu.compile(program, max_tokens, false))
+        self.compile_as(program, max_tokens, false)
+    }
+
+    fn compile_as(&self, program: &Program, max_tokens: usize, fused: bool) -> Exec {
+        Exec(match self {
+            Device::Cpu(cpu) => ExecOf::Cpu(cpu.compile(program, max_tokens, fused)),
+            // It fuses nothing yet.
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => ExecOf::Gpu(gpu.compile(program, max_tokens)),
+        })
     }
 
     /// Runs a compiled program. Runs on one device take turns.
@@ -190,7 +332,16 @@ impl Device {
     /// # Panics
     /// If the cursor's tokens exceed what was compiled or bound, or its end the cache's capacity.
     pub fn run(&self, exec: &Exec, bindings: &Bindings, cursor: Cursor) {
-        let Device::Cpu(cpu) = self;
-        cpu.run(&exec.0, &bindings.0, cursor);
+        match (self, &exec.0, &bindings.0) {
+            (Device::Cpu(cpu), ExecOf::Cpu(exec), BindingsOf::Cpu(bindings)) => {
+                cpu.run(exec, bindings, cursor);
+            }
+            #[cfg(feature = "gpu")]
+            (Device::Gpu(gpu), ExecOf::Gpu(exec), BindingsOf::Gpu(bindings)) => {
+                gpu.run(exec, bindings, cursor);
+            }
+            #[cfg(feature = "gpu")]
+            _ => panic!("a program compiled for another device"),
+        }
     }
 }

@@ -11,10 +11,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod quant;
 
+mod bind;
 mod device;
+mod fault;
 mod grad;
+mod layout;
 mod op;
 mod plan;
 mod program;
@@ -22,6 +27,9 @@ pub mod reference;
 
 pub use cpu::Cpu;
 pub use device::{Bindings, Buffer, Cursor, Device, Exec, SharedBytes};
+pub use fault::DeviceError;
+#[cfg(feature = "gpu")]
+pub use gpu::{Gpu, GpuChoice};
 pub use op::{Activation, Attention, Lora, NO_TARGET, Op, Rope, RopeStyle, Step};
 pub use program::{Desc, Element, Program, Role, Rows, Slot};
 pub use quant::Quant;

@@ -23,12 +23,12 @@ pub(crate) struct Plan {
     pub len: usize,
 }
 
-/// Regions start at multiples of this: a cache line, so that no two threads write to one.
+/// On the CPU regions start at multiples of this: a cache line, so that no two threads write to one.
 pub(crate) const LINE: usize = 16;
 
-/// Places large regions first, each at the lowest offset where nothing alive with it lies
-/// (greedy by size: Pisarchyk and Lee, arXiv 2001.03288).
-pub(crate) fn plan(regions: &[Region]) -> Plan {
+/// Places large regions first, each at the lowest multiple of `line` where nothing alive with it
+/// lies (greedy by size: Pisarchyk and Lee, arXiv 2001.03288).
+pub(crate) fn plan(regions: &[Region], line: usize) -> Plan {
     let mut order: Vec<usize> = (0..regions.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(regions[i].len), i));
     let mut plan = Plan { offsets: vec![0; regions.len()], len: 0 };
@@ -36,7 +36,7 @@ pub(crate) fn plan(regions: &[Region]) -> Plan {
     let mut placed: Vec<(usize, usize, usize)> = Vec::new();
     for i in order {
         let region = &regions[i];
-        let len = region.len.next_multiple_of(LINE);
+        let len = region.len.next_multiple_of(line);
         let mut offset = 0;
         for &(start, end, other) in &placed {
             let other = &regions[other];
@@ -70,7 +70,7 @@ mod tests {
     proptest! {
         #[test]
         fn regions_alive_together_never_overlap(regions in regions()) {
-            let plan = plan(&regions);
+            let plan = plan(&regions, LINE);
             for (i, a) in regions.iter().enumerate() {
                 prop_assert!(plan.offsets[i].is_multiple_of(LINE));
                 for (j, b) in regions.iter().enumerate().skip(i + 1) {
@@ -83,7 +83,7 @@ mod tests {
 
         #[test]
         fn the_peak_is_the_high_water_mark(regions in regions()) {
-            let plan = plan(&regions);
+            let plan = plan(&regions, LINE);
             let ends = regions.iter().zip(&plan.offsets);
             let highest = ends.map(|(r, offset)| offset + r.len.next_multiple_of(LINE)).max();
             prop_assert_eq!(plan.len, highest.unwrap_or(0));

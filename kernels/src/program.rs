@@ -255,6 +255,13 @@ impl Program {
 
     // -- inside ---------------------------------------------------------------------------------
 
+    /// The slots that a run binds, in order.
+    pub(crate) fn bound(&self) -> Vec<Slot> {
+        let is_bound =
+            |slot: &Slot| self.desc(*slot).role != Role::Scratch || self.outputs.contains(slot);
+        self.slots().filter(is_bound).collect()
+    }
+
     pub(crate) fn rows(&self, slot: Slot) -> Rows {
         self.desc(slot).rows
     }

@@ -38,14 +38,14 @@ fn decode_and_chunks_equal_prefill_at_once() {
             let operands = operands(&cached.program, 70, 80, 1, 21);
             let cursor = Cursor { pos: 0, tokens: 70 };
             let expected = &reference(&cached.program, &operands, cursor)[cached.y];
-            for isa in cpu::Isa::available() {
-                for threads in [1, 3] {
-                    let device = Device::cpu_with(Some(threads), isa);
-                    for runs in [&[1; 70][..], &[70], &[33, 1, 36], &[5, 64, 1]] {
-                        let got = in_runs(&device, &cached, &operands, runs);
-                        let error = error(&got, expected, 0.0);
-                        assert!(error <= tolerance, "{name} {quant:?} {runs:?}: {error:e}");
-                    }
+            let cpus = cpu::Isa::available().into_iter();
+            let cpus = cpus.flat_map(|isa| [1, 3].map(|n| Device::cpu_with(Some(n), isa)));
+            for device in cpus.chain(gpu()) {
+                for runs in [&[1; 70][..], &[70], &[33, 1, 36], &[5, 64, 1]] {
+                    let got = in_runs(&device, &cached, &operands, runs);
+                    let error = error(&got, expected, 0.0);
+                    let device = device.describe();
+                    assert!(error <= tolerance, "{name} {quant:?} {runs:?} {device}: {error:e}");
                 }
             }
         }

@@ -9,7 +9,7 @@ use common::*;
 use sapwood_kernels::reference::Tensor;
 use sapwood_kernels::*;
 
-/// Checks `program`'s gradient: the reference's to 1e-10, the CPU's to 1e-5.
+/// Checks `program`'s gradient: the reference's to 1e-10, each device's to 1e-5.
 fn check(name: &str, mut program: Program, out: Slot, wrt: &[Slot], tokens: usize) {
     let seed = program.input("seed", program.desc(out).cols);
     let grads = program.grad(out, seed, wrt);
@@ -18,10 +18,13 @@ fn check(name: &str, mut program: Program, out: Slot, wrt: &[Slot], tokens: usiz
     let operands = operands(&program, tokens, 0, 11, 7);
     let seed = operands.iter().find(|(slot, _)| *slot == seed).unwrap().1.clone();
     let values = reference(&program, &operands, cursor);
-    let device = Device::cpu(Some(2));
-    let got = run(&device, &program, &operands, cursor);
+    let devices: Vec<Device> = [Device::cpu(Some(2))].into_iter().chain(gpu()).collect();
+    let runs = devices.iter().map(|device| run(device, &program, &operands, cursor));
+    let runs: Vec<Vec<Vec<f32>>> = runs.collect();
     let mut rng = Rng(99);
-    for direction in 0..3 {
+    for (direction, got) in
+        (0..3).flat_map(|direction| runs.iter().map(move |got| (direction, got)))
+    {
         let directions: Operands = wrt
             .iter()
             .map(|&slot| {
@@ -33,20 +36,21 @@ fn check(name: &str, mut program: Program, out: Slot, wrt: &[Slot], tokens: usiz
         let dot = |grad: &[f64], direction: &Tensor<f64>| -> f64 {
             grad.iter().zip(&direction.data).map(|(g, d)| g * d).sum()
         };
-        let (mut exact, mut size, mut cpu) = (0.0, 0.0, 0.0);
+        let (mut exact, mut size, mut device) = (0.0, 0.0, 0.0);
         for ((&grad, (_, direction)), slot) in grads.iter().zip(&directions).zip(wrt) {
             assert_eq!(values[grad].data.len(), values[*slot].data.len());
             exact += dot(&values[grad].data, direction);
             let at = program.outputs().iter().position(|output| *output == grad).unwrap();
             let got: Vec<f64> = got[at].iter().map(|&g| f64::from(g)).collect();
-            cpu += dot(&got, direction);
+            device += dot(&got, direction);
             size += values[grad].data.iter().map(|g| g * g).sum::<f64>();
         }
         // A derivative along a random direction of n unit-ish values has the gradient's size.
         let size = size.sqrt().max(expected.abs());
-        let (exact, cpu) = ((exact - expected).abs() / size, (cpu - expected).abs() / size);
+        let off = |found: f64| (found - expected).abs() / size;
+        let (exact, device) = (off(exact), off(device));
         assert!(exact <= tolerance::F64, "{name} {direction}: reference off by {exact:e}");
-        assert!(cpu <= tolerance::F32, "{name} {direction}: cpu off by {cpu:e}");
+        assert!(device <= tolerance::F32, "{name} {direction}: device off by {device:e}");
     }
 }
 

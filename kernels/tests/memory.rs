@@ -77,13 +77,14 @@ fn random_programs_keep_their_values_apart() {
             let operands = operands(&program, tokens, 0, 1, seed);
             let cursor = Cursor { pos: 0, tokens };
             let expected = reference(&program, &operands, cursor);
-            let device = Device::cpu(Some(2));
-            // Compiled for more tokens than are run: values lie as planned for the most.
-            let exec = device.compile(&program, 8);
-            let got = run_exec(&device, &exec, &program, &operands, cursor);
-            for (&slot, got) in program.outputs().iter().zip(&got) {
-                let error = error(got, &expected[slot], 1e-2);
-                assert!(error <= 1e-4, "program {seed}, {tokens} tokens: {error:e}");
+            for device in [Device::cpu(Some(2))].into_iter().chain(gpu()) {
+                // Compiled for more tokens than are run: values lie as planned for the most.
+                let exec = device.compile(&program, 8);
+                let got = run_exec(&device, &exec, &program, &operands, cursor);
+                for (&slot, got) in program.outputs().iter().zip(&got) {
+                    let error = error(got, &expected[slot], 1e-2);
+                    assert!(error <= 1e-4, "program {seed}, {tokens} tokens: {error:e}");
+                }
             }
         }
     }

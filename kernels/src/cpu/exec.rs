@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use super::fuse::{Task, fuse, unfused};
-use super::layout::{layout, len};
+use super::layout::work_len;
 use super::memory::Scratch;
 use super::run::Run;
 use super::storage::write;
 use super::{Cx, Storage};
+use crate::bind::Checked;
 use crate::device::{Buffer, Cursor};
-use crate::program::{Program, Role, Rows, Slot};
+use crate::layout::{Piece, layout, len};
+use crate::plan::LINE;
+use crate::program::{Program, Slot};
 
 /// A program compiled for the CPU.
 pub(crate) struct Exec {
@@ -57,12 +60,14 @@ impl Exec {
     /// `fused` is off only in tests.
     pub(crate) fn new(program: &Program, max_tokens: usize, threads: usize, fused: bool) -> Exec {
         assert!(max_tokens > 0, "a run has at least one token");
-        let is_bound = |slot: &Slot| {
-            program.desc(*slot).role != Role::Scratch || program.outputs().contains(slot)
-        };
-        let bound: Vec<Slot> = program.slots().filter(is_bound).collect();
+        let bound = program.bound();
         let tasks = if fused { fuse(program) } else { unfused(program) };
-        let layout = layout(program, &tasks, max_tokens, threads);
+        let piece = |task| {
+            let work = work_len(program, task, max_tokens, threads);
+            Piece { steps: Task::steps(task), work }
+        };
+        let pieces: Vec<Piece<'_>> = tasks.iter().map(piece).collect();
+        let layout = layout(program, &pieces, max_tokens, LINE);
         let mut places = vec![Place::Unused; program.slots().count()];
         for (number, slot) in bound.iter().enumerate() {
             places[slot.index()] = Place::Bound(number);
@@ -87,37 +92,9 @@ impl Exec {
     }
 
     pub(crate) fn bind(&self, buffers: &[(Slot, &Buffer)]) -> Bindings {
-        let name = |slot: Slot| &self.program.desc(slot).name;
-        for &(slot, _) in buffers {
-            assert!(self.bound.contains(&slot), "{} is not to be bound", name(slot));
-        }
-        let (mut tokens, mut capacity) = (usize::MAX, usize::MAX);
-        let mut storages: Vec<Arc<Storage>> = Vec::with_capacity(self.bound.len());
-        let mut numbers = Vec::with_capacity(self.bound.len());
-        for &slot in &self.bound {
-            let mut given = buffers.iter().filter(|(bound, _)| *bound == slot);
-            let (Some((_, buffer)), None) = (given.next(), given.next()) else {
-                panic!("{} is to be bound once", name(slot));
-            };
-            let desc = self.program.desc(slot);
-            assert_eq!(buffer.storage.element(), desc.element, "{}: element", desc.name);
-            assert_eq!(buffer.cols(), desc.cols, "{}: columns", desc.name);
-            match desc.rows {
-                Rows::Fixed(rows) => assert_eq!(buffer.rows(), rows, "{}: rows", desc.name),
-                Rows::Tokens => tokens = tokens.min(buffer.rows()),
-                Rows::Bound => capacity = capacity.min(buffer.rows()),
-            }
-            let known = storages.iter().position(|storage| Arc::ptr_eq(storage, &buffer.storage));
-            assert!(
-                known.is_none() || desc.role != Role::State,
-                "{}: a cache is bound to one slot",
-                desc.name
-            );
-            numbers.push(known.unwrap_or(storages.len()));
-            if known.is_none() {
-                storages.push(buffer.storage.clone());
-            }
-        }
+        let Checked { buffers, numbers, tokens, capacity } =
+            Checked::new(&self.program, &self.bound, buffers);
+        let storages = buffers.into_iter().map(|buffer| buffer.on_cpu().clone()).collect();
         Bindings { storages, numbers, tokens, capacity }
     }
 

@@ -5,8 +5,9 @@
 
 use super::linear::OUTPUTS;
 use crate::grad::LinearOperands;
+use crate::layout::needed_steps;
 use crate::op::{Op, Step};
-use crate::program::{Program, Role, Slot};
+use crate::program::{Program, Slot};
 
 /// What a run does at once.
 #[derive(Clone, Debug)]
@@ -19,11 +20,6 @@ pub(super) enum Task {
 }
 
 impl Task {
-    /// The slots that it reads.
-    pub fn inputs(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.steps().iter().flat_map(|step| step.inputs.iter().copied())
-    }
-
     /// The slots that it writes, at most four.
     pub fn outputs(&self) -> impl Iterator<Item = Slot> + '_ {
         self.steps().iter().flat_map(|step| step.outputs.iter().copied())
@@ -67,19 +63,4 @@ pub(super) fn unfused(program: &Program) -> Vec<Task> {
         _ => Task::Step(step),
     };
     needed_steps(program).into_iter().map(task).collect()
-}
-
-fn needed_steps(program: &Program) -> Vec<Step> {
-    let mut needed = vec![false; program.slots().count()];
-    program.outputs().iter().for_each(|slot| needed[slot.index()] = true);
-    let mut steps: Vec<Step> = Vec::new();
-    for step in program.steps().iter().rev() {
-        let writes_cache = step.inputs.iter().any(|&slot| program.desc(slot).role == Role::State);
-        if writes_cache || step.outputs.iter().any(|slot| needed[slot.index()]) {
-            step.inputs.iter().for_each(|slot| needed[slot.index()] = true);
-            steps.push(step.clone());
-        }
-    }
-    steps.reverse();
-    steps
 }

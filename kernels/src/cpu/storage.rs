@@ -45,8 +45,6 @@ impl Storage {
         (rows, cols): (usize, usize),
         quant: Quant,
     ) -> Storage {
-        let expected = quant.row_bytes(cols).and_then(|row| row.checked_mul(rows));
-        assert_eq!(Some(range.len()), expected, "bytes of ({rows}, {cols}) of {quant:?}");
         let slice = &(*bytes).as_ref()[range.clone()];
         if quant == Quant::F32 && bytemuck::try_cast_slice::<u8, f32>(slice).is_err() {
             // Values are read in place, so they must be aligned: files align them, slices may not.
@@ -57,23 +55,13 @@ impl Storage {
         Storage::Weight(Weight { bytes, range, quant })
     }
 
-    /// See [`Device::zeros`](crate::Device::zeros).
-    pub fn zeros(len: usize) -> Storage {
-        Storage::F32(RwLock::new(vec![0.0; len]))
-    }
-
-    /// See [`Device::state`](crate::Device::state).
-    pub fn state(len: usize, quant: Quant) -> Storage {
-        match quant {
-            Quant::F32 => Storage::zeros(len),
-            Quant::F16 => Storage::F16(RwLock::new(vec![f16::ZERO; len])),
-            _ => panic!("a state is F32 or F16, not {quant:?}"),
+    /// Zeros: values, a cache, or ids.
+    pub fn zeroed(len: usize, element: Element) -> Storage {
+        match element {
+            Element::Id => Storage::Ids(RwLock::new(vec![0; len])),
+            Element::Value(Quant::F16) => Storage::F16(RwLock::new(vec![f16::ZERO; len])),
+            Element::Value(_) => Storage::F32(RwLock::new(vec![0.0; len])),
         }
-    }
-
-    /// See [`Device::ids`](crate::Device::ids).
-    pub fn ids(len: usize) -> Storage {
-        Storage::Ids(RwLock::new(vec![0; len]))
     }
 
     /// Bytes held.

@@ -232,8 +232,35 @@ pub fn error(got: &[f32], expected: &Tensor<f64>, floor: f64) -> f64 {
         .fold(0.0, f64::max)
 }
 
+/// A GPU, if this machine has one, emulated or not. `SAPWOOD_TEST_GPU=gl` takes that back end.
+#[cfg(feature = "gpu")]
+pub fn gpu() -> Option<Device> {
+    static GPU: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
+    let open = || {
+        let backend = std::env::var("SAPWOOD_TEST_GPU").unwrap_or("vulkan".into());
+        let choice = GpuChoice { software: true, backend: Some(backend), page_bytes: None };
+        match Device::gpu(&choice) {
+            Ok(device) => {
+                println!("MEASURED: {}", device.describe());
+                Some(device)
+            }
+            Err(error) => {
+                println!("SKIPPED: the GPU device: {error}");
+                None
+            }
+        }
+    };
+    GPU.get_or_init(open).clone()
+}
+
+/// Without the feature there is none.
+#[cfg(not(feature = "gpu"))]
+pub fn gpu() -> Option<Device> {
+    None
+}
+
 /// Asserts that every output of the program agrees with the reference on every instruction set
-/// with one, two and three threads.
+/// with one, two and three threads, and on the GPU if there is one.
 pub fn assert_parity(
     name: &str,
     program: &Program,
@@ -245,6 +272,13 @@ pub fn assert_parity(
     // What is zero but for rounding (a single token's score has no gradient) is as exact as the rest.
     let outputs = program.outputs().iter().map(|&slot| largest(&expected[slot]));
     let floor = 0.1 * outputs.fold(1e-3, f64::max);
+    if let Some(device) = gpu() {
+        for (&slot, got) in program.outputs().iter().zip(run(&device, program, operands, cursor)) {
+            let (name_of, error) = (&program.desc(slot).name, error(&got, &expected[slot], floor));
+            assert!(error <= tolerance, "{name}, GPU, {cursor:?}, {name_of}: off by {error:e}");
+        }
+        assert_eq!(device.fault(), None, "{name}");
+    }
     for isa in Isa::available() {
         for threads in 1..=3 {
             let device = Device::cpu_with(Some(threads), isa);

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sapwood_kernels::Device;
 use sapwood_models::Stop;
 
 use crate::disk::{Disk, at};
@@ -110,14 +109,18 @@ impl Governor {
         if !obstacles.is_empty() {
             return Ok(Err(obstacles));
         }
-        let Device::Cpu(cpu) = shared.model.device();
         Ok(Ok(Arc::new(Governor {
             shared: shared.clone(),
             asked: asked.clone(),
             kills,
             marked: AtomicBool::new(false),
             began: Instant::now(),
-            rhythm: Mutex::new(Rhythm::new(policy, needed_bytes, cpu.threads(), time)),
+            rhythm: Mutex::new(Rhythm::new(
+                policy,
+                needed_bytes,
+                shared.model.device().threads(),
+                time,
+            )),
             obstacles: Mutex::default(),
         })))
     }
@@ -246,6 +249,7 @@ impl Mark {
 mod tests {
     use std::sync::atomic::AtomicU64;
 
+    use sapwood_kernels::Device;
     use sapwood_models::{EMBEDDED, Mapped, Model};
 
     use super::*;

@@ -1,0 +1,192 @@
+//! The adapter that was chosen, and what may go wrong with it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::blocklist;
+use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES};
+use crate::fault::DeviceError;
+
+/// Which GPU is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuChoice {
+    /// Take a GPU that is emulated by the processor, too. It is slower than the CPU device: for
+    /// tests.
+    pub software: bool,
+    /// Only this back end: `vulkan`, `metal`, `dx12` or `gl`.
+    pub backend: Option<String>,
+    /// Split weights into pages of at most this many bytes, even if the GPU takes larger ones.
+    pub page_bytes: Option<usize>,
+}
+
+/// An open adapter.
+pub(super) struct Context {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    /// Why this adapter.
+    reason: String,
+    /// The most bytes of one page of a weight.
+    pub page_bytes: usize,
+    /// The most bytes of one buffer.
+    pub buffer_bytes: u64,
+    fault: Arc<Mutex<Option<DeviceError>>>,
+}
+
+impl Context {
+    /// Opens the best adapter that `choice` allows.
+    pub fn open(choice: &GpuChoice) -> Result<Context, DeviceError> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: backends(choice)?,
+            // Neither validation layers nor debug names: the shaders are checked by the tests.
+            flags: wgpu::InstanceFlags::empty(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+        let mut refused = Vec::new();
+        let mut usable: Vec<wgpu::Adapter> = Vec::new();
+        for adapter in adapters {
+            match obstacle(&adapter, choice) {
+                Some(why) => refused.push(format!("{}: {why}", adapter.get_info().name)),
+                None => usable.push(adapter),
+            }
+        }
+        let best = usable.into_iter().min_by_key(|adapter| rank(&adapter.get_info()));
+        let Some(adapter) = best else {
+            let found =
+                if refused.is_empty() { "none was found".into() } else { refused.join("; ") };
+            return Err(DeviceError::NoAdapter { found });
+        };
+        Context::with(&adapter, choice)
+    }
+
+    fn with(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Result<Context, DeviceError> {
+        let (info, limits) = (adapter.get_info(), adapter.limits());
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("sapwood"),
+            required_features: wgpu::Features::IMMEDIATES,
+            required_limits: limits.clone(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let opened = pollster::block_on(adapter.request_device(&descriptor));
+        let (device, queue) = opened.map_err(|error| DeviceError::Refused { why: text(&error) })?;
+        let fault: Arc<Mutex<Option<DeviceError>>> = Arc::default();
+        let failed = fault.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            keep_first(
+                &failed,
+                match error {
+                    wgpu::Error::OutOfMemory { .. } => DeviceError::OutOfMemory,
+                    error => DeviceError::Refused { why: text(&error) },
+                },
+            );
+        }));
+        let lost = fault.clone();
+        device.set_device_lost_callback(move |reason, why| {
+            let why = if why.is_empty() { format!("{reason:?}") } else { why };
+            keep_first(&lost, DeviceError::Lost { why });
+        });
+        let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let reason = format!("{} on {}", kind(info.device_type), info.backend);
+        Ok(Context {
+            device,
+            queue,
+            info,
+            reason,
+            page_bytes: choice.page_bytes.unwrap_or(usize::MAX).min(most),
+            buffer_bytes: limits.max_buffer_size,
+            fault,
+        })
+    }
+
+    /// What computes, in words.
+    pub fn describe(&self) -> String {
+        let wgpu::AdapterInfo { name, driver, driver_info, .. } = &self.info;
+        format!("gpu, {name}, {} ({driver} {driver_info})", self.reason)
+    }
+
+    pub fn fault(&self) -> Option<DeviceError> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fails unless so many bytes can be bound at once.
+    pub fn expect_room(&self, bytes: usize) {
+        if bytes > self.page_bytes {
+            self.fail(DeviceError::OutOfMemory);
+        }
+    }
+
+    pub fn fail(&self, error: DeviceError) {
+        keep_first(&self.fault, error);
+    }
+}
+
+/// The first fault is the cause of the others.
+fn keep_first(fault: &Mutex<Option<DeviceError>>, error: DeviceError) {
+    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+}
+
+fn text(error: &dyn std::error::Error) -> String {
+    // wgpu's messages go over many lines; the first two name the call and the reason.
+    error.to_string().lines().take(6).map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+fn backends(choice: &GpuChoice) -> Result<wgpu::Backends, DeviceError> {
+    match choice.backend.as_deref() {
+        None => Ok(wgpu::Backends::all()),
+        Some("vulkan") => Ok(wgpu::Backends::VULKAN),
+        Some("metal") => Ok(wgpu::Backends::METAL),
+        Some("dx12") => Ok(wgpu::Backends::DX12),
+        Some("gl") => Ok(wgpu::Backends::GL),
+        Some(_) => Err(DeviceError::NoAdapter {
+            found: "back ends are called vulkan, metal, dx12 and gl".into(),
+        }),
+    }
+}
+
+/// Why an adapter can't be used.
+fn obstacle(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Option<String> {
+    let (info, limits) = (adapter.get_info(), adapter.limits());
+    if info.device_type == wgpu::DeviceType::Cpu && !choice.software {
+        return Some("emulated by the processor".into());
+    }
+    if let Some(why) = blocklist::reason(info.vendor, &info.name, &info.driver_info) {
+        return Some(why.into());
+    }
+    if !adapter.features().contains(wgpu::Features::IMMEDIATES)
+        || limits.max_immediate_size < IMMEDIATE_BYTES
+    {
+        return Some("takes no immediates".into());
+    }
+    let needed = [
+        (limits.max_storage_buffers_per_shader_stage, BINDINGS_MAX as u32, "storage buffers"),
+        (limits.max_compute_workgroup_storage_size, 16 << 10, "bytes of workgroup memory"),
+        (limits.max_compute_invocations_per_workgroup, 256, "invocations of a workgroup"),
+        (limits.max_compute_workgroups_per_dimension, 65_535, "workgroups of a dimension"),
+    ];
+    let short = needed.iter().find(|(has, needs, _)| has < needs);
+    short.map(|(has, needs, what)| format!("{has} {what} where {needs} are needed"))
+}
+
+/// Lower is better: a GPU of its own before one that shares memory, an explicit interface before
+/// OpenGL.
+fn rank(info: &wgpu::AdapterInfo) -> (u8, bool) {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    (kind, info.backend == wgpu::Backend::Gl)
+}
+
+fn kind(device_type: wgpu::DeviceType) -> &'static str {
+    match device_type {
+        wgpu::DeviceType::DiscreteGpu => "a GPU with memory of its own",
+        wgpu::DeviceType::IntegratedGpu => "a GPU that shares memory",
+        wgpu::DeviceType::VirtualGpu => "a virtual GPU",
+        wgpu::DeviceType::Cpu => "emulated by the processor",
+        wgpu::DeviceType::Other => "a GPU of an unknown kind",
+    }
+}

@@ -1,0 +1,131 @@
+//! The GPU device, through wgpu: Vulkan, Metal, Direct3D 12, OpenGL.
+//!
+//! The same programs as on the CPU, forward and backward. [`context`] chooses the adapter,
+//! [`shader`] puts the kernels together from the `.wgsl` files, [`pipeline`] compiles them,
+//! [`pack`] and [`storage`] hold the buffers, [`ops`] says which kernels an op is, [`exec`] plans a
+//! program and [`recorder`] takes its commands to the GPU.
+//!
+//! A run only records; the GPU works when the host reads, or has recorded much. Whatever fails
+//! ([`DeviceError`]) is kept: from then on nothing is computed, and the caller learns it from
+//! [`Device::fault`](crate::Device::fault).
+
+mod blocklist;
+mod context;
+mod exec;
+mod ops;
+mod pack;
+mod pipeline;
+mod recorder;
+pub mod shader;
+mod storage;
+mod tables;
+
+pub use context::GpuChoice;
+pub(crate) use exec::{Bindings, Exec};
+pub use storage::Storage;
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::device::{Cursor, SharedBytes};
+use crate::fault::DeviceError;
+use crate::program::{Element, Program};
+use crate::quant::Quant;
+use context::Context;
+use pipeline::Pipelines;
+use recorder::Recorder;
+
+/// A GPU: its adapter, its compiled kernels, and the memory that its programs share.
+pub struct Gpu {
+    context: Context,
+    pipelines: Pipelines,
+    /// Held while commands are recorded: runs take turns.
+    recorder: Mutex<Recorder>,
+}
+
+impl Gpu {
+    /// Opens the adapter that `choice` leads to.
+    ///
+    /// # Errors
+    /// See [`DeviceError`].
+    pub fn new(choice: &GpuChoice) -> Result<Gpu, DeviceError> {
+        let context = Context::open(choice)?;
+        let recorder = Mutex::new(Recorder::new(&context));
+        let gpu = Gpu { context, pipelines: Pipelines::default(), recorder };
+        gpu.fault().map_or(Ok(gpu), Err)
+    }
+
+    /// What computes, in words.
+    pub fn describe(&self) -> String {
+        self.context.describe()
+    }
+
+    /// Kernel calls so far.
+    pub fn dispatches(&self) -> u64 {
+        self.recorder().dispatches
+    }
+
+    /// Bytes of the arena that all programs share.
+    pub fn arena_bytes(&self) -> u64 {
+        self.recorder().arena_bytes()
+    }
+
+    /// Why the device has stopped, if it has.
+    pub fn fault(&self) -> Option<DeviceError> {
+        self.context.fault()
+    }
+
+    /// Gives the adapter up, as if its driver had reset it: to show what follows.
+    pub fn lose(&self) {
+        self.context.device.destroy();
+        self.context.fail(DeviceError::Lost { why: "given up".into() });
+    }
+
+    pub(crate) fn weight(
+        &self,
+        bytes: SharedBytes,
+        range: Range<usize>,
+        shape: (usize, usize),
+        quant: Quant,
+    ) -> Arc<Storage> {
+        Arc::new(Storage::weight(&self.context, bytes, range, shape, quant))
+    }
+
+    pub(crate) fn zeroed(&self, shape: (usize, usize), element: Element) -> Arc<Storage> {
+        Arc::new(Storage::zeroed(&self.context, shape, element))
+    }
+
+    pub(crate) fn write(&self, storage: &Storage, offset: usize, values: &[f32]) {
+        self.submit();
+        storage.write(&self.context, offset, values);
+    }
+
+    pub(crate) fn write_ids(&self, storage: &Storage, offset: usize, ids: &[u32]) {
+        self.submit();
+        storage.write_ids(&self.context, offset, ids);
+    }
+
+    pub(crate) fn read(&self, storage: &Storage, offset: usize, values: &mut [f32]) {
+        self.submit();
+        storage.read(&self.context, offset, values);
+    }
+
+    pub(crate) fn compile(&self, program: &Program, max_tokens: usize) -> Exec {
+        let exec = Exec::new(&self.context, program, max_tokens);
+        self.pipelines.prepare(&self.context, &exec.kernels());
+        exec
+    }
+
+    pub(crate) fn run(&self, exec: &Exec, bindings: &Bindings, cursor: Cursor) {
+        exec.run(&self.context, &self.pipelines, &mut self.recorder(), bindings, cursor);
+    }
+
+    fn submit(&self) {
+        self.recorder().submit(&self.context);
+    }
+
+    /// What a panicking run left recorded is whole commands.
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,226 @@
+//! From a step to the kernels that compute it.
+
+mod attention;
+mod head;
+mod linear;
+mod rows;
+
+use super::context::Context;
+use super::exec::{Bindings, Dispatch, Exec, LINE, Operand, Operands, Planned, Words};
+use super::pack;
+use super::recorder::Recorder;
+use super::shader::{FEW, IMMEDIATE_BYTES, Kernel};
+use crate::device::Cursor;
+use crate::grad::LinearOperands;
+use crate::layout::len;
+use crate::op::{Op, Step};
+use crate::program::{Element, Program, Rows, Slot};
+use crate::quant::Quant;
+
+/// The kernel calls of a run, as they are collected.
+pub(super) struct Emit<'a> {
+    exec: &'a Exec,
+    bindings: &'a Bindings,
+    cursor: Cursor,
+    context: &'a Context,
+    recorder: &'a mut Recorder,
+    pub dispatches: Vec<Dispatch>,
+}
+
+/// Work space of a step, handed out piece by piece.
+pub(in crate::gpu) struct Work(usize);
+
+impl Work {
+    fn take(&mut self, len: usize) -> Operand {
+        let offset = self.0;
+        self.0 += len.next_multiple_of(LINE);
+        Operand::Arena { offset, len }
+    }
+}
+
+/// A page of a weight as kernels see it.
+#[derive(Clone, Copy)]
+pub(in crate::gpu) struct Panel {
+    operand: Operand,
+    first_row: usize,
+    rows: usize,
+    cols: usize,
+}
+
+impl Panel {
+    /// `page_rows`, `page_cols`, `page_units`.
+    fn sizes(&self) -> [u32; 3] {
+        [self.rows as u32, self.cols as u32, pack::units(self.cols) as u32]
+    }
+}
+
+impl<'a> Emit<'a> {
+    pub fn new(
+        exec: &'a Exec,
+        bindings: &'a Bindings,
+        cursor: Cursor,
+        context: &'a Context,
+        recorder: &'a mut Recorder,
+    ) -> Emit<'a> {
+        recorder.tables.trim();
+        Emit { exec, bindings, cursor, context, recorder, dispatches: Vec::new() }
+    }
+
+    pub fn step(&mut self, planned: &Planned) {
+        let step = &planned.step;
+        let work = Work(planned.work);
+        match step.op {
+            Op::Embed { scale } => self.embed(step, scale),
+            Op::RmsNorm { eps } => self.rms_norm(step, eps),
+            Op::RmsNormGrad { eps } => self.rms_norm_grad(step, eps),
+            Op::Linear { .. } => self.linear(step, work),
+            Op::LinearGrad { lora } => self.linear_grad(step, lora, work),
+            Op::LoraGrad { scale } => self.lora_grad(step, scale, work),
+            Op::Rope(rope) => self.rope(step, rope),
+            Op::Attention(attributes) => self.attention(step, &attributes),
+            Op::AttentionGrad(attributes) => self.attention_grad(step, &attributes, work),
+            Op::Glu(activation) => self.glu(step, activation),
+            Op::GluGrad(activation) => self.glu_grad(step, activation),
+            Op::Add => self.add(step),
+            Op::HeadLogp => self.head_logp(step, work),
+            Op::HeadLogpGrad => self.head_logp_grad(step, work),
+        }
+    }
+
+    fn call(&mut self, kernel: Kernel, operands: &[Operand], words: &[u32], grid: [u32; 3]) {
+        let mut all = Operands::default();
+        all[..operands.len()].copy_from_slice(operands);
+        let mut sizes: Words = [0; IMMEDIATE_BYTES as usize / 4];
+        sizes[..words.len()].copy_from_slice(words);
+        self.dispatches.push(Dispatch { kernel, operands: all, words: sizes, grid });
+    }
+
+    fn tokens(&self) -> usize {
+        self.cursor.tokens
+    }
+
+    fn operand(&self, slot: Slot) -> Operand {
+        self.exec.operand(self.bindings, slot)
+    }
+
+    fn cols(&self, slot: Slot) -> usize {
+        self.exec.program.cols(slot)
+    }
+
+    /// Values of a slot in this run.
+    fn len(&self, slot: Slot) -> usize {
+        len(&self.exec.program, slot, self.tokens())
+    }
+
+    /// Rows of a slot in this run.
+    fn rows(&self, slot: Slot) -> usize {
+        self.len(slot) / self.cols(slot)
+    }
+
+    fn quant(&self, slot: Slot) -> Quant {
+        quant(&self.exec.program, slot)
+    }
+
+    /// The pages of a weight.
+    fn panels(&self, slot: Slot) -> Vec<Panel> {
+        let Operand::Bound { number, .. } = self.operand(slot) else {
+            unreachable!("a weight is bound")
+        };
+        let cols = self.cols(slot);
+        let pages = self.bindings.storages[number].pages.iter().enumerate();
+        pages
+            .map(|(page, held)| Panel {
+                operand: Operand::Bound { number, page },
+                first_row: held.first_row,
+                rows: held.rows,
+                cols,
+            })
+            .collect()
+    }
+}
+
+/// A grid of at least `groups` workgroups, folded where one dimension is too short.
+fn fold(groups: usize) -> [u32; 3] {
+    const WIDE: usize = 32_768;
+    if groups <= WIDE {
+        return [groups as u32, 1, 1];
+    }
+    [WIDE as u32, groups.div_ceil(WIDE) as u32, 1]
+}
+
+/// Workgroups of 64 for one invocation per element.
+fn each(elements: usize) -> [u32; 3] {
+    fold(elements.div_ceil(64))
+}
+
+fn quant(program: &Program, slot: Slot) -> Quant {
+    match program.desc(slot).element {
+        Element::Value(quant) => quant,
+        Element::Id => unreachable!("ids are no weight"),
+    }
+}
+
+fn fixed_rows(program: &Program, slot: Slot) -> usize {
+    match program.rows(slot) {
+        Rows::Fixed(rows) => rows,
+        _ => unreachable!("a weight"),
+    }
+}
+
+/// f32 values of work space of a step: the most that any run of up to `tokens` tokens needs.
+pub(super) fn work_len(program: &Program, step: &Step, tokens: usize) -> usize {
+    let cols = |slot: Slot| program.cols(slot);
+    let inputs = &step.inputs[..];
+    match step.op {
+        Op::Linear { .. } => LinearOperands::of(step)
+            .lora
+            .map_or(0, |pair| linear::thin_len(tokens, cols(pair.b), cols(inputs[0]))),
+        Op::LinearGrad { lora: Some(_) } => {
+            linear::thin_len(tokens, cols(inputs[3]), cols(inputs[0]))
+        }
+        Op::LoraGrad { .. } => {
+            linear::lora_grad_len(tokens, [cols(inputs[0]), cols(inputs[1]), cols(inputs[3])])
+        }
+        Op::AttentionGrad(attributes) => (tokens * attributes.heads).next_multiple_of(LINE),
+        Op::HeadLogp | Op::HeadLogpGrad => head::work_len(tokens, fixed_rows(program, inputs[1])),
+        _ => 0,
+    }
+}
+
+/// The kernels that a step may call.
+pub(super) fn kernels(program: &Program, step: &Step, max_tokens: usize) -> Vec<Kernel> {
+    let quant = |i: usize| quant(program, step.inputs[i]);
+    let mut kernels = match step.op {
+        Op::Embed { .. } => vec![Kernel::Embed(quant(1))],
+        Op::RmsNorm { .. } => vec![Kernel::RmsNorm],
+        Op::RmsNormGrad { .. } => vec![Kernel::RmsNormGrad],
+        Op::Linear { lora, .. } => lora.map_or(Vec::new(), |_| vec![Kernel::Thin, Kernel::Sum]),
+        Op::LinearGrad { lora } => {
+            let pair = lora.map_or(Vec::new(), |_| vec![Kernel::Thin, Kernel::Sum]);
+            [vec![Kernel::LinearGrad(quant(1))], pair].concat()
+        }
+        Op::LoraGrad { .. } => vec![Kernel::Thin, Kernel::Sum],
+        Op::Rope(_) => vec![Kernel::Rope],
+        Op::Attention(_) => match step.inputs.len() {
+            5 => vec![Kernel::Append(quant(3)), Kernel::Attention(quant(3))],
+            _ => vec![Kernel::Attention(Quant::F32)],
+        },
+        Op::AttentionGrad(_) => {
+            vec![Kernel::AttentionDelta, Kernel::AttentionGradQ, Kernel::AttentionGradKv]
+        }
+        Op::Glu(_) => vec![Kernel::Glu],
+        Op::GluGrad(_) => vec![Kernel::GluGrad],
+        Op::Add => vec![Kernel::Add],
+        Op::HeadLogp => vec![Kernel::HeadShard, Kernel::HeadLogp],
+        Op::HeadLogpGrad => {
+            vec![Kernel::HeadShard, Kernel::HeadSlopes, Kernel::LinearGrad(quant(1))]
+        }
+    };
+    if matches!(step.op, Op::Linear { .. } | Op::HeadLogp | Op::HeadLogpGrad) {
+        kernels.push(Kernel::LinearFew(quant(1)));
+        if max_tokens > FEW {
+            kernels.push(Kernel::Linear(quant(1)));
+        }
+    }
+    kernels
+}

@@ -1,0 +1,140 @@
+//! Commands on their way to the GPU, and the memory that runs share.
+
+use std::sync::Arc;
+
+use super::Storage;
+use super::context::Context;
+use super::exec::{Dispatch, Operand};
+use super::pipeline::Pipeline;
+use super::storage::scratch;
+use super::tables::Tables;
+
+/// What has been recorded and not yet been submitted, the arena, and the tables.
+///
+/// Commands of many runs go in one submission: when the host reads or writes, and when there are
+/// [`LONG`] of them.
+pub(super) struct Recorder {
+    encoder: Option<wgpu::CommandEncoder>,
+    recorded: usize,
+    arena: wgpu::Buffer,
+    arena_number: u64,
+    nothing: wgpu::Buffer,
+    pub tables: Tables,
+    /// Dispatches since the start.
+    pub dispatches: u64,
+}
+
+/// So many dispatches are worth a submission.
+const LONG: usize = 256;
+
+impl Recorder {
+    pub fn new(context: &Context) -> Recorder {
+        Recorder {
+            encoder: None,
+            recorded: 0,
+            arena: scratch(context, 16),
+            arena_number: 1,
+            nothing: scratch(context, 16),
+            tables: Tables::default(),
+            dispatches: 0,
+        }
+    }
+
+    /// Tells one arena from the next, larger one.
+    pub fn arena_number(&self) -> u64 {
+        self.arena_number
+    }
+
+    pub fn arena_bytes(&self) -> u64 {
+        self.arena.size()
+    }
+
+    /// Makes the arena as large as a program needs it.
+    pub fn fit_arena(&mut self, context: &Context, bytes: usize) {
+        if (bytes as u64) > self.arena.size() {
+            self.submit(context);
+            self.arena = scratch(context, bytes);
+            self.arena_number += 1;
+        }
+    }
+
+    pub fn bind_group(
+        &self,
+        context: &Context,
+        pipeline: &Pipeline,
+        dispatch: &Dispatch,
+        storages: &[Arc<Storage>],
+    ) -> wgpu::BindGroup {
+        let (_, count) = dispatch.kernel.bindings();
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..count)
+            .zip(&dispatch.operands)
+            .map(|(binding, operand)| wgpu::BindGroupEntry {
+                binding,
+                resource: match *operand {
+                    Operand::None => self.nothing.as_entire_binding(),
+                    Operand::Arena { offset, len } => {
+                        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                            buffer: &self.arena,
+                            offset: 4 * offset as u64,
+                            size: std::num::NonZeroU64::new(4 * len as u64),
+                        })
+                    }
+                    Operand::Bound { number, page } => {
+                        storages[number].pages[page].buffer.as_entire_binding()
+                    }
+                    Operand::Table(id) => self.tables.buffer(id).as_entire_binding(),
+                },
+            })
+            .collect();
+        context.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &pipeline.layout,
+            entries: &entries,
+        })
+    }
+
+    pub fn dispatch(
+        &mut self,
+        context: &Context,
+        pipeline: &Pipeline,
+        group: &wgpu::BindGroup,
+        dispatch: &Dispatch,
+    ) {
+        let descriptor = wgpu::ComputePassDescriptor::default();
+        let mut pass = self.encoder(context).begin_compute_pass(&descriptor);
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, group, &[]);
+        pass.set_immediates(0, bytemuck::cast_slice(&dispatch.words));
+        let [x, y, z] = dispatch.grid;
+        pass.dispatch_workgroups(x, y, z);
+        drop(pass);
+        self.recorded += 1;
+        self.dispatches += 1;
+    }
+
+    /// Copies from byte `offset` of the arena to the start of a buffer.
+    pub fn copy_out(&mut self, context: &Context, offset: usize, to: &wgpu::Buffer, bytes: usize) {
+        let arena = self.arena.clone();
+        let encoder = self.encoder(context);
+        encoder.copy_buffer_to_buffer(&arena, offset as u64, to, 0, bytes as u64);
+    }
+
+    pub fn submit_if_long(&mut self, context: &Context) {
+        if self.recorded >= LONG {
+            self.submit(context);
+        }
+    }
+
+    /// Hands over what has been recorded; what the host writes afterwards comes after it.
+    pub fn submit(&mut self, context: &Context) {
+        self.recorded = 0;
+        if let Some(encoder) = self.encoder.take() {
+            context.queue.submit([encoder.finish()]);
+        }
+    }
+
+    fn encoder(&mut self, context: &Context) -> &mut wgpu::CommandEncoder {
+        let descriptor = wgpu::CommandEncoderDescriptor::default();
+        self.encoder.get_or_insert_with(|| context.device.create_command_encoder(&descriptor))
+    }
+}
