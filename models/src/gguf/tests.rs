@@ -263,3 +263,46 @@ fn a_large_vocabulary_is_read_in_time() {
     eprintln!("262144 tokens, 500000 merges, {} bytes: {best:?}", file.len());
     assert!(best < Duration::from_millis(150), "{best:?}");
 }
+
+/// What `inspect` shows, and what an error calls it when another type was needed.
+#[test]
+fn every_value_is_shown_and_called_by_its_type() {
+    let scalars = [
+        ("u8", Value::U8(200), "200"),
+        ("i8", Value::I8(-3), "-3"),
+        ("u16", Value::U16(60_000), "60000"),
+        ("i16", Value::I16(-300), "-300"),
+        ("u32", Value::U32(1 << 31), "2147483648"),
+        ("i32", Value::I32(-70_000), "-70000"),
+        ("f32", Value::F32(0.5), "0.5"),
+        ("bool", Value::Bool(true), "true"),
+        ("string", Value::Str("text"), "text"),
+        ("u64", Value::U64(u64::MAX), "18446744073709551615"),
+        ("i64", Value::I64(i64::MIN), "-9223372036854775808"),
+        ("f64", Value::F64(-0.25), "-0.25"),
+    ];
+    let mut writer = GgufWriter::default();
+    scalars.iter().for_each(|(key, value, _)| writer.put(key, *value));
+    writer.put_strings("strings", &["a", "b"]);
+    writer.put_strings("same", &["a", "b"]);
+    writer.put_strings("others", &["a", "c"]);
+    writer.put_f32s("floats", &[1.0]);
+    writer.put_f32s("none", &[]);
+    let file = writer.to_bytes();
+    let gguf = Gguf::parse(&file).unwrap();
+    for (key, value, shown) in scalars {
+        assert_eq!(gguf.value(key), Some(value));
+        assert_eq!(gguf.value(key).unwrap().to_string(), shown);
+        let error = gguf.opt_strings(key).err().unwrap().to_string();
+        assert!(error.contains(key) && error.matches(key).count() >= 2, "{error}");
+    }
+    let error = gguf.opt_str("strings").unwrap_err().to_string();
+    assert!(error.contains("array"), "{error}");
+    assert_eq!(gguf.value("strings").unwrap().to_string(), "[string; 2]");
+    assert_eq!(gguf.value("strings"), gguf.value("same"));
+    assert_ne!(gguf.value("strings"), gguf.value("others"));
+    assert_ne!(gguf.value("strings"), gguf.value("floats"));
+    assert_ne!(gguf.value("none"), gguf.value("floats"));
+    let Some(Value::Array(none)) = gguf.value("none") else { panic!("an array") };
+    assert!(none.is_empty() && none.get(0).is_none());
+}
