@@ -216,8 +216,8 @@ fn an_adapter_comes_back_in_its_role_after_two_other_base_models() {
 fn a_temporary_file_that_a_killed_process_left_is_no_obstacle() {
     let disk = SimDisk::new();
     let mut store = open(&disk);
-    disk.create("a/new").unwrap();
-    disk.append("a/new", b"half of it").unwrap();
+    disk.create("a/new.tmp").unwrap();
+    disk.append("a/new.tmp", b"half of it").unwrap();
     let digest = staged(&mut store, b"one");
     assert_eq!(store.adapter_bytes(&digest).unwrap(), b"one");
 }
