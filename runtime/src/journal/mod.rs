@@ -17,6 +17,8 @@
 //! There is no clock in here: the host says what time it is.
 
 mod copy;
+#[cfg(test)]
+mod copy_tests;
 mod error;
 mod follow;
 #[cfg(fuzzing)]

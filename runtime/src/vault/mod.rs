@@ -90,6 +90,14 @@ pub struct Epoch {
     wrapped: Vec<u8>,
 }
 
+#[cfg(test)]
+impl Epoch {
+    /// One without a vault around it.
+    pub fn alone(disk: Arc<dyn Disk>, seal: Arc<Seal>) -> Epoch {
+        Epoch { number: 1, disk, seal, wrapped: Vec::new() }
+    }
+}
+
 impl Vault {
     /// Opens the vault on `disk`, making one if there was never any.
     ///
