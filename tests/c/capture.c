@@ -89,6 +89,10 @@ void capture(const char *folder) {
     CHECK(strcmp(found.reply_id, id) == 0 && strcmp(found.conversation, CONVERSATION) == 0);
     hand_over(learner, exported);
 
+    char *path = NULL;
+    CHECK(sapwood_import_model("no such file", exported, SAPWOOD_TAKE_COPY, &path) == SAPWOOD_MODEL);
+    CHECK(sapwood_import_model("no such file", exported, 7, &path) == SAPWOOD_INVALID && path == NULL);
+
     const char *never = "00000000000000000000000000000000ffffffffffffffffffffffffffffffff";
     OK(sapwood_refuse(learner, never));
     CHECK(sapwood_refuse(learner, "short") == SAPWOOD_INVALID);

@@ -203,6 +203,21 @@ class Loop(unittest.TestCase):
         with self.assertRaises(LearnerError.NotFound):
             capture.signal("0" * 32, Signal.ACCEPTED())
 
+    def test_a_model_is_imported_or_refused_with_a_reason(self):
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "text.gguf")
+            with open(source, "w", encoding="utf-8") as file:
+                file.write("this is a text and not a model")
+            for take in sapwood.Take.LINK, sapwood.Take.COPY:
+                with self.assertRaises(LearnerError.Model):
+                    sapwood.import_model(source, os.path.join(folder, "models"), take)
+            self.assertEqual(os.listdir(os.path.join(folder, "models")), [])
+            whole = os.environ.get("ADAPTER")
+            if not whole:
+                self.skipTest("ADAPTER names no GGUF file")
+            imported = sapwood.import_model(whole, folder, sapwood.Take.COPY)
+            self.assertEqual(os.path.basename(imported.path), imported.digest + ".gguf")
+
     def test_all_that_is_kept_is_handed_over(self):
         learner = self.taught()
         with tempfile.TemporaryDirectory() as folder:

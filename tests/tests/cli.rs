@@ -168,6 +168,18 @@ fn all_that_a_store_keeps_is_exported() {
 }
 
 #[test]
+fn an_imported_model_is_used_by_its_new_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, to) = (small_model(), folder.path().join("models"));
+    let imported = json(&["import", text(&model), text(&to), "--copy", "--json"]);
+    let path = imported["path"].as_str().unwrap();
+    assert!(path.ends_with(&format!("{}.gguf", imported["digest"].as_str().unwrap())));
+    let ask = |model: &str| json(&["tokenize", "-m", model, "-p", "Hi", "--json"]);
+    assert_eq!(ask(path), ask(text(&model)));
+    failure(&["import", text(&folder.path().join("missing.gguf")), text(&to)]);
+}
+
+#[test]
 fn errors_say_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

@@ -78,6 +78,13 @@
 // Too hot.
 #define SAPWOOD_THERMAL_CRITICAL 3
 
+// Under a second name for the same bytes, which takes no room: for a file that the program itself
+// has downloaded. It is read-only then under its old name too. Where that can't be, it is copied.
+#define SAPWOOD_TAKE_LINK 0
+
+// By copying it: for a file that belongs to somebody else.
+#define SAPWOOD_TAKE_COPY 1
+
 // The user changed the reply before using it; `text` is what they made of it, whole.
 #define SAPWOOD_SIGNAL_EDITED 0
 
@@ -586,6 +593,13 @@ size_t sapwood_last_error(char *text, size_t capacity);
 
 // Fills in the defaults.
 int32_t sapwood_idle_policy_init(sapwood_idle_policy *policy);
+
+// Brings the GGUF file at `source` into `folder` (a folder for models alone), named by its digest,
+// read-only, durable when this returns. `take` is one of SAPWOOD_TAKE_. It is read whole, so this
+// takes a while. What is there already is left alone if it is whole. `path` gets what
+// sapwood_config.model should say; give it back with `sapwood_string_free`. Opening it later
+// notices whether anybody has written to it.
+int32_t sapwood_import_model(const char *source, const char *folder, uint32_t take, char **path);
 
 // Opens the model and the folder, recovers from whatever happened to the last process, and puts
 // the right adapter in force. End it with `sapwood_close`.

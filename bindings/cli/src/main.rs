@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, chat, doctor, eval, export, generate, inspect, perplexity, store, tokenize, train,
+    bench, chat, doctor, eval, export, generate, import, inspect, perplexity, store, tokenize,
+    train,
 };
 
 #[derive(Parser)]
@@ -35,6 +36,8 @@ enum Command {
     Tokenize(tokenize::Arguments),
     /// Show what a GGUF file holds and what it needs
     Inspect(inspect::Arguments),
+    /// Bring a model into a folder where it stays as it is
+    Import(import::Arguments),
     /// Measure how well the model predicts a text
     Perplexity(perplexity::Arguments),
     /// Measure speed and memory
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Chat(arguments) => chat::run(&arguments),
         Command::Tokenize(arguments) => tokenize::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Perplexity(arguments) => perplexity::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),

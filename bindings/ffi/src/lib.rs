@@ -24,6 +24,7 @@ mod export;
 mod fence;
 mod forget;
 mod id;
+mod import;
 mod keys;
 mod learner;
 mod signal;

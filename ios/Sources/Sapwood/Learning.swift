@@ -91,3 +91,8 @@ extension Learner {
         try await blocking { try self.flush() }
     }
 }
+
+/// Brings the GGUF file at `source` into `folder`, named by its digest, read-only, durable.
+public func importModel(source: String, folder: String, take: Take) async throws -> ImportedModel {
+    try await blocking { try importModel(source: source, folder: folder, take: take) }
+}

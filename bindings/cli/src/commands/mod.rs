@@ -7,6 +7,7 @@ pub mod eval;
 pub mod examples;
 pub mod export;
 pub mod generate;
+pub mod import;
 pub mod inspect;
 pub mod perplexity;
 pub mod store;

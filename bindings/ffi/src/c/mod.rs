@@ -20,6 +20,8 @@ mod keys;
 
 mod config;
 
+mod import;
+
 mod learner;
 
 mod slice;
