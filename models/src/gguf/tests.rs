@@ -306,3 +306,92 @@ fn every_value_is_shown_and_called_by_its_type() {
     let Some(Value::Array(none)) = gguf.value("none") else { panic!("an array") };
     assert!(none.is_empty() && none.get(0).is_none());
 }
+
+#[test]
+fn elements_of_an_array_come_one_by_one() {
+    let mut writer = GgufWriter::new();
+    writer.put_strings("texts", &[&b"a"[..], b"\xff", b"bc"]);
+    writer.put_i32s("numbers", &[7, -8]);
+    let file = writer.to_bytes();
+    let gguf = Gguf::parse(&file).unwrap();
+    let array = |key: &str| match gguf.value(key) {
+        Some(Value::Array(array)) => array,
+        other => panic!("{other:?}"),
+    };
+    let (texts, numbers) = (array("texts"), array("numbers"));
+    assert!(!texts.is_empty() && !numbers.is_empty());
+    assert_eq!((texts.get(0), texts.get(1), texts.get(3)), (Some(Value::Str("a")), None, None));
+    assert_eq!((texts.string(1), texts.string(2)), (Some(&b"\xff"[..]), Some(&b"bc"[..])));
+    assert_eq!((numbers.get(0), numbers.get(1)), (Some(Value::I32(7)), Some(Value::I32(-8))));
+    assert_eq!((numbers.get(2), numbers.get(usize::MAX), numbers.string(0)), (None, None, None));
+    assert_eq!(texts, texts);
+    assert_ne!(texts, numbers);
+}
+
+#[test]
+fn a_file_says_how_long_it_is_and_how_aligned() {
+    for alignment in [8, 32, 64] {
+        let mut writer = GgufWriter::new();
+        if alignment != 32 {
+            writer.put("general.alignment", alignment as u32);
+        }
+        for name in ["a", "b"] {
+            writer.tensor(name, Quant::F32, &[3], vec![1; 12]);
+        }
+        let mut file = Vec::new();
+        assert_eq!(writer.write_to(&mut file).unwrap(), file.len() as u64);
+        let gguf = Gguf::parse(&file).unwrap();
+        assert_eq!((gguf.alignment(), gguf.data_start() % alignment), (alignment, 0));
+        let distance = gguf.tensors()[1].range.start - gguf.tensors()[0].range.start;
+        assert_eq!(distance, 12_usize.next_multiple_of(alignment));
+    }
+}
+
+/// What decides what a model computes decides its fingerprint, each by itself.
+#[test]
+fn a_fingerprint_knows_names_shapes_and_bytes_apart() {
+    let of = |tensors: &[(&str, &[usize], u8)], hyper: &[(&str, u32)], name: &str| {
+        let mut writer = GgufWriter::new();
+        writer.put("general.architecture", "llama");
+        writer.put("general.name", name);
+        hyper.iter().for_each(|(key, value)| writer.put(key, *value));
+        for (name, dims, fill) in tensors {
+            let bytes = 4 * dims.iter().product::<usize>();
+            writer.tensor(name, Quant::F32, dims, vec![*fill; bytes]);
+        }
+        let file = writer.to_bytes();
+        fingerprint(&Gguf::parse(&file).unwrap(), &file)
+    };
+    let shape: &[usize] = &[2, 4];
+    let one = of(&[("a", shape, 1), ("b", shape, 1)], &[("llama.x", 1)], "it");
+    assert_eq!(of(&[("a", shape, 1), ("b", shape, 1)], &[("llama.x", 1)], "another"), one);
+    let others = [
+        of(&[("a", shape, 1), ("c", shape, 1)], &[("llama.x", 1)], "it"),
+        of(&[("a", shape, 1), ("b", shape, 2)], &[("llama.x", 1)], "it"),
+        of(&[("a", shape, 1), ("b", &[4, 2], 1)], &[("llama.x", 1)], "it"),
+        of(&[("a", shape, 1), ("b", &[8], 1)], &[("llama.x", 1)], "it"),
+        of(&[("a", shape, 1), ("b", shape, 1)], &[("llama.x", 2)], "it"),
+        of(&[("a", shape, 1), ("b", shape, 1)], &[("llama.y", 1)], "it"),
+        of(&[("a", shape, 1), ("b", shape, 1)], &[("llama.x", 1), ("llama.y", 1)], "it"),
+    ];
+    for (at, other) in others.iter().enumerate() {
+        assert_ne!(*other, one, "case {at}");
+        assert!(!others[..at].contains(other), "case {at} is as another one");
+    }
+}
+
+#[test]
+fn what_reaches_a_limit_is_within_it() {
+    let mut writer = GgufWriter::new();
+    let text = "x".repeat(limits::STRING_BYTES as usize);
+    let token = "y".repeat(limits::ARRAY_STRING_BYTES as usize);
+    let name = "z".repeat(limits::NAME_BYTES as usize);
+    writer.put("text", text.as_str());
+    writer.put_strings("tokens", &[&token]);
+    writer.tensor(&name, Quant::F32, &[1], vec![0; 4]);
+    let file = writer.to_bytes();
+    let gguf = Gguf::parse(&file).unwrap();
+    assert_eq!(gguf.str("text"), Ok(text.as_str()));
+    assert_eq!(gguf.opt_strings("tokens").unwrap().unwrap().next().unwrap(), token.as_bytes());
+    assert!(gguf.tensor(&name).is_some());
+}
