@@ -273,9 +273,9 @@ fn every_ignored_test_is_run_by_somebody() {
         for (n, line) in text.lines().enumerate() {
             let Some(rest) = line.trim_start().strip_prefix("#[ignore") else { continue };
             let reason = rest.strip_prefix(" = \"").and_then(|r| r.strip_suffix("\"]"));
-            // The part `crash` runs the ignored tests of three suites, the part `demo` of one.
+            // The part `crash` runs the ignored tests of four suites, the part `demo` of one.
             let there = match reason {
-                Some(r) if r.ends_with("crash") => ["crash", "kill", "loop"]
+                Some(r) if r.ends_with("crash") => ["crash", "kill", "loop", "memorization"]
                     .iter()
                     .any(|suite| path.starts_with(&format!("tests/tests/{suite}/"))),
                 Some(r) if r.ends_with("demo") => path == "tests/tests/demo.rs",
