@@ -306,6 +306,42 @@ impl Device {
         }
     }
 
+    /// Copies ids out of a buffer of ids, from element `offset` on.
+    ///
+    /// # Panics
+    /// If the range is outside the buffer, or it does not hold ids.
+    pub fn read_ids(&self, buffer: &Buffer, offset: usize, ids: &mut [u32]) {
+        match self {
+            Device::Cpu(_) => buffer.on_cpu().read_ids(offset, ids),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.read_ids(buffer.on_gpu(), offset, ids),
+        }
+    }
+
+    /// Copies whole rows from one buffer of f32 values to another, or within one, where they may
+    /// overlap. They stay on the device.
+    ///
+    /// # Panics
+    /// If the rows are outside their buffers or differ in width, or a buffer is a frozen weight, a
+    /// cache of halves or of ids.
+    pub fn copy(&self, from: &Buffer, from_row: usize, to: &Buffer, to_row: usize, rows: usize) {
+        let f32 = Element::Value(Quant::F32);
+        assert!(from.element() == f32 && to.element() == f32, "only f32 values are copied");
+        assert_eq!(from.cols, to.cols, "columns of both buffers");
+        assert!(
+            from_row + rows <= from.rows && to_row + rows <= to.rows,
+            "{rows} rows from {from_row} of {} to {to_row} of {}",
+            from.rows,
+            to.rows
+        );
+        let [at, to_at, len] = [from_row, to_row, rows].map(|rows| rows * from.cols);
+        match self {
+            Device::Cpu(_) => from.on_cpu().copy(at..at + len, to.on_cpu(), to_at),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.copy(from.on_gpu(), at..at + len, to.on_gpu(), to_at),
+        }
+    }
+
     /// Compiles a program for runs of at most `max_tokens` tokens. Steps that no output and no
     /// state depends on are dropped.
     pub fn compile(&self, program: &Program, max_tokens: usize) -> Exec {

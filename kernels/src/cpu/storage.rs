@@ -105,6 +105,27 @@ impl Storage {
         }
     }
 
+    /// See [`Device::read_ids`](crate::Device::read_ids).
+    pub fn read_ids(&self, offset: usize, ids: &mut [u32]) {
+        match self {
+            Storage::Ids(held) => ids.copy_from_slice(&read(held)[offset..offset + ids.len()]),
+            _ => panic!("the buffer does not hold ids"),
+        }
+    }
+
+    /// See [`Device::copy`](crate::Device::copy).
+    pub fn copy(&self, range: Range<usize>, to: &Storage, at: usize) {
+        let (Storage::F32(from), Storage::F32(into)) = (self, to) else {
+            panic!("a frozen weight is not copied")
+        };
+        if std::ptr::eq(self, to) {
+            return write(into).copy_within(range, at);
+        }
+        // Never both locks at once: another copy may go the other way.
+        let values = read(from)[range].to_vec();
+        write(into)[at..at + values.len()].copy_from_slice(&values);
+    }
+
     /// See [`Device::read`](crate::Device::read).
     pub fn read(&self, cols: usize, offset: usize, values: &mut [f32]) {
         let range = offset..offset + values.len();

@@ -110,6 +110,16 @@ impl Gpu {
         storage.read(&self.context, offset, values);
     }
 
+    pub(crate) fn read_ids(&self, storage: &Storage, offset: usize, ids: &mut [u32]) {
+        self.submit();
+        storage.read_ids(&self.context, offset, ids);
+    }
+
+    pub(crate) fn copy(&self, from: &Storage, range: Range<usize>, to: &Storage, at: usize) {
+        let (from, to) = (from.values_at(range.start), to.written_at(at));
+        self.recorder().copy(&self.context, from, to, 4 * range.len());
+    }
+
     pub(crate) fn compile(&self, program: &Program, max_tokens: usize) -> Exec {
         let exec = Exec::new(&self.context, program, max_tokens);
         self.pipelines.prepare(&self.context, &exec.kernels());

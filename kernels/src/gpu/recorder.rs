@@ -119,6 +119,29 @@ impl Recorder {
         encoder.copy_buffer_to_buffer(&arena, offset as u64, to, 0, bytes as u64);
     }
 
+    /// Copies `bytes` from one place to another, which may be the same buffer.
+    pub fn copy(
+        &mut self,
+        context: &Context,
+        (from, from_byte): (&wgpu::Buffer, u64),
+        (to, to_byte): (&wgpu::Buffer, u64),
+        bytes: usize,
+    ) {
+        if bytes == 0 || context.fault().is_some() {
+            return;
+        }
+        if from != to {
+            let encoder = self.encoder(context);
+            encoder.copy_buffer_to_buffer(from, from_byte, to, to_byte, bytes as u64);
+            return;
+        }
+        // No command copies within one buffer.
+        let between = scratch(context, bytes);
+        let encoder = self.encoder(context);
+        encoder.copy_buffer_to_buffer(from, from_byte, &between, 0, bytes as u64);
+        encoder.copy_buffer_to_buffer(&between, 0, to, to_byte, bytes as u64);
+    }
+
     pub fn submit_if_long(&mut self, context: &Context) {
         if self.recorded >= LONG {
             self.submit(context);

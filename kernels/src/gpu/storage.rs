@@ -8,6 +8,7 @@ use half::f16;
 
 use super::context::Context;
 use super::pack;
+use super::recorder::Recorder;
 use crate::device::SharedBytes;
 use crate::fault::DeviceError;
 use crate::program::Element;
@@ -134,6 +135,26 @@ impl Storage {
     }
 
     /// Zeros if the device has failed.
+    pub(super) fn read_ids(&self, context: &Context, offset: usize, ids: &mut [u32]) {
+        assert_eq!(self.element, Element::Id, "the buffer does not hold ids");
+        self.expect_within(offset, ids.len());
+        let bytes = bytemuck::cast_slice_mut(ids);
+        read_bytes(context, self.buffer(), 4 * offset as u64, bytes);
+    }
+
+    /// Where element `offset` of a buffer of f32 values is.
+    pub(super) fn values_at(&self, offset: usize) -> (&wgpu::Buffer, u64) {
+        assert!(self.source.is_none(), "a frozen weight is not copied");
+        (self.buffer(), 4 * offset as u64)
+    }
+
+    /// As [`Storage::values_at`], for what the GPU is about to write.
+    pub(super) fn written_at(&self, offset: usize) -> (&wgpu::Buffer, u64) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.values_at(offset)
+    }
+
+    /// Zeros if the device has failed.
     pub(super) fn read(&self, context: &Context, offset: usize, values: &mut [f32]) {
         self.expect_within(offset, values.len());
         let Element::Value(quant) = self.element else { panic!("the buffer holds ids") };
@@ -165,10 +186,11 @@ impl Storage {
         read_bytes(context, self.buffer(), 4 * offset as u64, bytes);
     }
 
-    /// All values of a small buffer that only the host writes.
-    pub(super) fn values(&self, context: &Context) -> Arc<[f32]> {
+    /// All values of a small buffer that is seldom written.
+    pub(super) fn values(&self, context: &Context, recorder: &mut Recorder) -> Arc<[f32]> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let values = known.get_or_insert_with(|| {
+            recorder.submit(context);
             let mut values = vec![0.0; self.rows * self.cols];
             self.read(context, 0, &mut values);
             values.into()

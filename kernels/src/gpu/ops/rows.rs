@@ -44,7 +44,7 @@ impl Emit<'_> {
             let Operand::Bound { number, .. } = self.operand(slot) else {
                 unreachable!("factors are a weight")
             };
-            self.bindings.storages[number].values(context)
+            self.bindings.storages[number].values(context, self.recorder)
         });
         let found = self.recorder.tables.find(rope, factors.as_ref(), cursor);
         let table = found.unwrap_or_else(|| {
