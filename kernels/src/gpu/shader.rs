@@ -115,15 +115,19 @@ impl Kernel {
                 parts.extend(weights(quant).into_iter().chain([wgsl!("embed")]))
             }
             Kernel::Linear(quant) => {
+                parts.push(wgsl!("linear_sizes"));
                 parts.extend(weights(quant));
-                parts.extend([wgsl!("linear_epilogue"), wgsl!("linear")]);
+                parts.extend([wgsl!("tile"), wgsl!("linear_epilogue"), wgsl!("linear")]);
             }
             Kernel::LinearFew(quant) => {
+                parts.push(wgsl!("linear_sizes"));
                 parts.extend(weights(quant));
                 parts.extend([wgsl!("linear_epilogue"), wgsl!("linear_few")]);
             }
             Kernel::LinearGrad(quant) => {
-                parts.extend(weights(quant).into_iter().chain([wgsl!("linear_grad")]));
+                parts.push(wgsl!("linear_sizes"));
+                parts.extend(weights(quant));
+                parts.extend([wgsl!("tile"), wgsl!("linear_grad")]);
             }
             Kernel::Thin => parts.push(wgsl!("thin")),
             Kernel::Sum => parts.push(wgsl!("sum")),

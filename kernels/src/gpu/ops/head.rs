@@ -1,6 +1,6 @@
 //! Log-probabilities of targets and their gradient, streamed over shards of the vocabulary.
 
-use super::linear::{Extra, Product};
+use super::linear::Product;
 use super::{Emit, Operand, Panel, Work, each};
 use crate::gpu::exec::LINE;
 use crate::gpu::shader::Kernel;
@@ -59,9 +59,9 @@ impl Emit<'_> {
             let [first, count] = shard.words();
             let words = [first, count, space.stride as u32, tokens as u32];
             self.call(Kernel::HeadSlopes, &operands, &words, each(tokens * shard.rows[1]));
-            let from = (space.logits, 0, space.stride);
-            let quant = self.quant(w);
-            self.back(&shard.panel, quant, shard.rows, from, (dx, first > 0), None, tokens);
+            let product =
+                Product { from: space.logits, to: dx, ..self.logits(x, w, &shard, &space) };
+            self.back(&product, first > 0);
         }
     }
 
@@ -83,16 +83,22 @@ impl Emit<'_> {
     }
 
     fn shard_logits(&mut self, x: Slot, w: Slot, shard: &Shard, space: &Space) {
-        let product = Product {
-            x: self.operand(x),
+        self.product(&self.logits(x, w, shard, space), None);
+    }
+
+    /// The product of which a shard's logits come out.
+    fn logits(&self, x: Slot, w: Slot, shard: &Shard, space: &Space) -> Product {
+        Product {
             quant: self.quant(w),
             panel: shard.panel,
             rows: shard.rows,
-            y: space.logits,
+            from: self.operand(x),
+            to: space.logits,
             column: 0,
-            y_cols: space.stride,
-        };
-        self.product(&product, &Extra::default(), self.tokens());
+            columns: space.stride,
+            tokens: self.tokens(),
+            pair: None,
+        }
     }
 
     fn shards(&self, w: Slot) -> Vec<Shard> {

@@ -53,100 +53,103 @@ pub(super) fn lora_grad_len(tokens: usize, [inputs, outputs, rank]: [usize; 3]) 
     down.max(up).max(long) + (tokens * rank).next_multiple_of(LINE)
 }
 
-/// What comes out of `x Wᵀ`, and where.
+/// A product with some rows of a panel: `x Wᵀ`, or `dy W`.
 pub(super) struct Product {
-    pub x: Operand,
     pub quant: Quant,
     pub panel: Panel,
     /// First row of the panel and number of rows that are multiplied.
     pub rows: [usize; 2],
-    pub y: Operand,
-    /// Column of `y` that the first row makes, and columns of `y`.
+    /// `x`, or `dy`.
+    pub from: Operand,
+    /// `y`, or `dx`.
+    pub to: Operand,
+    /// Of `y` or `dy`: the column of the first row, and all columns.
     pub column: usize,
-    pub y_cols: usize,
+    pub columns: usize,
+    pub tokens: usize,
+    pub pair: Option<Pair>,
 }
 
-/// What is added to a product: a bias, and `scale (x aᵀ) bᵀ`.
-#[derive(Default)]
-pub(super) struct Extra {
-    pub bias: Option<Operand>,
-    /// `x aᵀ`, `b`, the rank and the scale.
-    pub pair: Option<(Operand, Operand, usize, f32)>,
+/// The LoRA pair beside a weight, half applied.
+#[derive(Clone, Copy)]
+pub(super) struct Pair {
+    /// `x aᵀ`, or `dy b`.
+    thin: Operand,
+    /// `b`, or `a`.
+    other: Operand,
+    rank: usize,
+    scale: f32,
 }
 
-impl Emit<'_> {
-    pub(super) fn linear(&mut self, step: &Step, work: Work) {
-        let LinearOperands { x, w, bias, lora } = LinearOperands::of(step);
-        let extra = Extra {
-            bias: bias.map(|bias| self.operand(bias)),
-            pair: lora.map(|pair| self.down(x, &pair, work)),
-        };
-        let y = step.outputs[0];
-        for panel in self.panels(w) {
-            let product = Product {
-                x: self.operand(x),
-                quant: self.quant(w),
-                panel,
-                rows: [0, panel.rows],
-                y: self.operand(y),
-                column: panel.first_row,
-                y_cols: self.cols(y),
-            };
-            // Not the run's tokens: a linear may be over a fixed number of rows.
-            self.product(&product, &extra, self.rows(x));
-        }
-    }
-
-    /// `x aᵀ`.
-    fn down(
-        &mut self,
-        x: Slot,
-        &Lora { a, b, scale }: &Lora,
-        mut work: Work,
-    ) -> (Operand, Operand, usize, f32) {
-        let (tokens, cols, rank) = (self.rows(x), self.cols(x), self.cols(b));
-        let parts = work.take(parts_len([tokens, rank, cols]));
-        let c = work.take(tokens * rank);
-        let thin = Thin {
-            sizes: [tokens, rank, cols],
-            a: self.operand(x),
-            a_strides: [cols, 1],
-            b: self.operand(a),
-            b_strides: [1, cols],
-            c,
-            c_strides: [rank, 1],
-            scale: 1.0,
-        };
-        self.thin(&thin, parts);
-        (c, self.operand(b), rank, scale)
-    }
-
-    /// One dispatch of `x Wᵀ`.
-    pub(super) fn product(&mut self, product: &Product, extra: &Extra, tokens: usize) {
-        let [first, count] = product.rows;
-        let (thin, lora_b, rank, scale) =
-            extra.pair.unwrap_or((Operand::None, Operand::None, 0, 0.0));
-        let bias = extra.bias.unwrap_or(Operand::None);
-        let operands = [product.panel.operand, product.x, product.y, bias, thin, lora_b];
-        let [page_rows, page_cols, page_units] = product.panel.sizes();
-        let words = [
+impl Product {
+    /// As `wgsl/linear_sizes.wgsl` has them; `add` says that the product is added to something.
+    fn words(&self, add: bool) -> [u32; 11] {
+        let [page_rows, page_cols, page_units] = self.panel.sizes();
+        let (rank, scale) = self.pair.map_or((0, 0.0), |pair| (pair.rank, pair.scale));
+        [
             page_rows,
             page_cols,
             page_units,
-            tokens as u32,
-            first as u32,
-            count as u32,
-            product.column as u32,
-            product.y_cols as u32,
-            u32::from(extra.bias.is_some()),
+            self.tokens as u32,
+            self.rows[0] as u32,
+            self.rows[1] as u32,
+            self.column as u32,
+            self.columns as u32,
+            u32::from(add),
             rank as u32,
             scale.to_bits(),
-        ];
+        ]
+    }
+
+    /// The first five; the sixth is the bias.
+    fn operands(&self) -> [Operand; 5] {
+        let pair = self.pair.map(|pair| [pair.thin, pair.other]);
+        let [thin, other] = pair.unwrap_or([Operand::None; 2]);
+        [self.panel.operand, self.from, self.to, thin, other]
+    }
+}
+
+impl Emit<'_> {
+    pub(super) fn linear(&mut self, step: &Step, mut work: Work) {
+        let LinearOperands { x, w, bias, lora } = LinearOperands::of(step);
+        // Not the run's tokens: a linear may be over a fixed number of rows.
+        let tokens = self.rows(x);
+        let pair = lora.map(|Lora { a, b, scale }| {
+            let rank = self.cols(b);
+            let parts = work.take(parts_len([tokens, rank, self.cols(x)]));
+            let thin = work.take(tokens * rank);
+            self.down(x, a, thin, parts, 1.0);
+            Pair { thin, other: self.operand(b), rank, scale }
+        });
+        let bias = bias.map(|bias| self.operand(bias));
+        let y = step.outputs[0];
+        for panel in self.panels(w) {
+            let product = Product {
+                quant: self.quant(w),
+                panel,
+                rows: [0, panel.rows],
+                from: self.operand(x),
+                to: self.operand(y),
+                column: panel.first_row,
+                columns: self.cols(y),
+                tokens,
+                pair,
+            };
+            self.product(&product, bias);
+        }
+    }
+
+    /// One dispatch of `x Wᵀ`.
+    pub(super) fn product(&mut self, product: &Product, bias: Option<Operand>) {
+        let [panel, from, to, thin, other] = product.operands();
+        let operands = [panel, from, to, thin, other, bias.unwrap_or(Operand::None)];
+        let words = product.words(bias.is_some());
+        let (rows, tokens) = (product.rows[1], product.tokens);
         if tokens <= FEW {
-            let grid = fold(count.div_ceil(4));
+            let grid = fold(rows.div_ceil(4));
             self.call(Kernel::LinearFew(product.quant), &operands, &words, grid);
         } else {
-            let grid = [count.div_ceil(64) as u32, tokens.div_ceil(64) as u32, 1];
+            let grid = [rows.div_ceil(64) as u32, tokens.div_ceil(64) as u32, 1];
             self.call(Kernel::Linear(product.quant), &operands, &words, grid);
         }
     }
@@ -158,56 +161,53 @@ impl Emit<'_> {
             let [a, b] = [step.inputs[2], step.inputs[3]];
             let rank = self.cols(b);
             let parts = work.take(parts_len([tokens, rank, outputs]));
-            let c = work.take(tokens * rank);
-            self.through_b(dy, b, c, parts, 1.0);
-            (c, self.operand(a), rank, scale)
+            let thin = work.take(tokens * rank);
+            self.through_b(dy, b, thin, parts, 1.0);
+            Pair { thin, other: self.operand(a), rank, scale }
         });
         for panel in self.panels(w) {
             let last = panel.first_row + panel.rows == outputs;
-            // The pair is added once.
-            let pair = pair.filter(|_| last);
-            let (dy, dx) = (self.operand(dy), self.operand(step.outputs[0]));
-            let rows = [0, panel.rows];
-            let from = (dy, panel.first_row, outputs);
-            let add = panel.first_row > 0;
-            self.back(&panel, self.quant(w), rows, from, (dx, add), pair, tokens);
+            let product = Product {
+                quant: self.quant(w),
+                panel,
+                rows: [0, panel.rows],
+                from: self.operand(dy),
+                to: self.operand(step.outputs[0]),
+                column: panel.first_row,
+                columns: outputs,
+                tokens,
+                // The pair is added once.
+                pair: pair.filter(|_| last),
+            };
+            self.back(&product, panel.first_row > 0);
         }
     }
 
-    /// One dispatch of `dy W`: `from` is `dy`, its column of the first row, and its columns; `to`
-    /// is `dx`, and whether it is added to.
-    #[allow(clippy::too_many_arguments, reason = "one call site of its own per argument")]
-    pub(super) fn back(
-        &mut self,
-        panel: &Panel,
-        quant: Quant,
-        [first, count]: [usize; 2],
-        (dy, column, dy_cols): (Operand, usize, usize),
-        (dx, add): (Operand, bool),
-        pair: Option<(Operand, Operand, usize, f32)>,
-        tokens: usize,
-    ) {
-        let (thin, lora_a, rank, scale) = pair.unwrap_or((Operand::None, Operand::None, 0, 0.0));
-        let operands = [panel.operand, dy, dx, thin, lora_a];
-        let [page_rows, page_cols, page_units] = panel.sizes();
-        let words = [
-            page_rows,
-            page_cols,
-            page_units,
-            tokens as u32,
-            first as u32,
-            count as u32,
-            column as u32,
-            dy_cols as u32,
-            u32::from(add),
-            rank as u32,
-            scale.to_bits(),
-        ];
-        let grid = [panel.cols.div_ceil(64) as u32, tokens.div_ceil(64) as u32, 1];
-        self.call(Kernel::LinearGrad(quant), &operands, &words, grid);
+    /// One dispatch of `dy W`; `add` to what is there already.
+    pub(super) fn back(&mut self, product: &Product, add: bool) {
+        let (cols, tokens) = (product.panel.cols, product.tokens);
+        let grid = [cols.div_ceil(64) as u32, tokens.div_ceil(64) as u32, 1];
+        let kernel = Kernel::LinearGrad(product.quant);
+        self.call(kernel, &product.operands(), &product.words(add), grid);
     }
 
-    /// `dy b`.
+    /// `scale x aᵀ`.
+    fn down(&mut self, x: Slot, a: Slot, c: Operand, parts: Operand, scale: f32) {
+        let (tokens, inputs, rank) = (self.rows(x), self.cols(x), self.rows(a));
+        let thin = Thin {
+            sizes: [tokens, rank, inputs],
+            a: self.operand(x),
+            a_strides: [inputs, 1],
+            b: self.operand(a),
+            b_strides: [1, inputs],
+            c,
+            c_strides: [rank, 1],
+            scale,
+        };
+        self.thin(&thin, parts);
+    }
+
+    /// `scale dy b`.
     fn through_b(&mut self, dy: Slot, b: Slot, c: Operand, parts: Operand, scale: f32) {
         let (tokens, outputs, rank) = (self.rows(dy), self.cols(dy), self.cols(b));
         let thin = Thin {
@@ -244,17 +244,7 @@ impl Emit<'_> {
             scale: 1.0,
         };
         self.thin(&da, parts);
-        let down = Thin {
-            sizes: [tokens, rank, inputs],
-            a: self.operand(x),
-            a_strides: [inputs, 1],
-            b: self.operand(a),
-            b_strides: [1, inputs],
-            c: thin,
-            c_strides: [rank, 1],
-            scale,
-        };
-        self.thin(&down, parts);
+        self.down(x, a, thin, parts, scale);
         let db = Thin {
             sizes: [outputs, rank, tokens],
             a: self.operand(dy),

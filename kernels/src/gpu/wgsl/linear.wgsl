@@ -1,8 +1,4 @@
-// `x Wᵀ` for many tokens: a tile of 64 tokens times 64 rows per workgroup, 4 x 4 per invocation,
-// 32 columns at a time through workgroup memory.
-
-var<workgroup> x_tile: array<f32, 2048>;
-var<workgroup> w_tile: array<f32, 2048>;
+// `x Wᵀ` for many tokens: a tile of 64 tokens times 64 rows, 32 columns at a time.
 
 @compute @workgroup_size(256)
 fn main(
@@ -11,12 +7,9 @@ fn main(
 ) {
     let row0 = group.x * 64u;
     let t0 = group.y * 64u;
-    // Who loads what: eight columns of one token, and of one row.
+    // Eight columns of one token, and of one row.
     let line = lane / 4u;
     let part = lane % 4u;
-    // Who computes what.
-    let tx = (lane % 16u) * 4u;
-    let ty = (lane / 16u) * 4u;
     var sums: array<vec4<f32>, 4>;
     for (var unit = 0u; unit < sizes.page_units; unit++) {
         var weights = Eight(vec4<f32>(0.0), vec4<f32>(0.0));
@@ -29,28 +22,13 @@ fn main(
             if t0 + line < sizes.tokens && col + j < sizes.page_cols {
                 value = x[(t0 + line) * sizes.page_cols + col + j];
             }
-            x_tile[(part * 8u + j) * 64u + line] = value;
+            put_left(part * 8u + j, line, value);
         }
         for (var j = 0u; j < 4u; j++) {
-            w_tile[(part * 8u + j) * 64u + line] = weights.lo[j];
-            w_tile[(part * 8u + 4u + j) * 64u + line] = weights.hi[j];
+            put_right(part * 8u + j, line, weights.lo[j]);
+            put_right(part * 8u + 4u + j, line, weights.hi[j]);
         }
-        workgroupBarrier();
-        for (var k = 0u; k < UNIT; k++) {
-            let at = k * 64u;
-            let w = vec4<f32>(
-                w_tile[at + tx], w_tile[at + tx + 1u], w_tile[at + tx + 2u], w_tile[at + tx + 3u],
-            );
-            sums[0] += x_tile[at + ty] * w;
-            sums[1] += x_tile[at + ty + 1u] * w;
-            sums[2] += x_tile[at + ty + 2u] * w;
-            sums[3] += x_tile[at + ty + 3u] * w;
-        }
-        workgroupBarrier();
+        multiply(lane, &sums);
     }
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            finish(t0 + ty + i, row0 + tx + j, sums[i][j]);
-        }
-    }
+    finish_tile(lane, t0, row0, &sums);
 }
