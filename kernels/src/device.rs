@@ -343,7 +343,8 @@ impl Device {
     }
 
     /// Compiles a program for runs of at most `max_tokens` tokens. Steps that no output and no
-    /// state depends on are dropped.
+    /// state depends on are dropped. A GPU tries the kernels that it has not tried yet; one that
+    /// computes wrongly is its [`fault`](Device::fault).
     pub fn compile(&self, program: &Program, max_tokens: usize) -> Exec {
         self.compile_as(program, max_tokens, true)
     }
@@ -355,6 +356,21 @@ impl Device {
     }
 
     fn compile_as(&self, program: &Program, max_tokens: usize, fused: bool) -> Exec {
+        let exec = self.compile_untried(program, max_tokens, fused);
+        #[cfg(feature = "gpu")]
+        if let (Device::Gpu(gpu), ExecOf::Gpu(exec)) = (self, &exec.0) {
+            gpu::selftest::try_kernels(self, gpu, &exec.kernels());
+        }
+        exec
+    }
+
+    /// Without the self-test of a GPU's kernels.
+    pub(crate) fn compile_untried(
+        &self,
+        program: &Program,
+        max_tokens: usize,
+        fused: bool,
+    ) -> Exec {
         Exec(match self {
             Device::Cpu(cpu) => ExecOf::Cpu(cpu.compile(program, max_tokens, fused)),
             // It fuses nothing yet.

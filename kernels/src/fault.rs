@@ -7,7 +7,7 @@ use std::fmt;
 /// A device that has failed stays failed: its runs do nothing and its reads give zeros. So that no
 /// such number is taken for a result, [`Device::fault`](crate::Device::fault) is asked after the
 /// last read of a piece of work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// No GPU that we can use.
@@ -28,9 +28,11 @@ pub enum DeviceError {
         why: String,
     },
     /// A kernel computes something else than the CPU on this GPU.
-    WrongResult {
-        /// The kernel.
+    SelfTest {
+        /// The kernel; several if only a common result tells about them.
         kernel: String,
+        /// The largest difference from the definition, relative to the largest value.
+        off_by: f32,
     },
 }
 
@@ -49,8 +51,12 @@ impl fmt::Display for DeviceError {
             DeviceError::Refused { why } => {
                 write!(f, "the GPU's driver refused a command ({why}): use the CPU")
             }
-            DeviceError::WrongResult { kernel } => {
-                write!(f, "the GPU computes {kernel} wrongly: update its driver, or use the CPU")
+            DeviceError::SelfTest { kernel, off_by } => {
+                write!(
+                    f,
+                    "the GPU computes {kernel} wrongly (off by {off_by:.1e} of the largest value): \
+                     update its driver, or use the CPU"
+                )
             }
         }
     }

@@ -116,7 +116,7 @@ fn a_weight_of_many_pages_is_one_weight() {
     if gpu().is_none() {
         return;
     }
-    let choice = GpuChoice { software: true, backend: None, page_bytes: Some(64 << 10) };
+    let choice = GpuChoice { page_bytes: Some(64 << 10), ..gpu_choice() };
     let device = Device::gpu(&choice).unwrap();
     for quant in [Quant::F32, Quant::Q4_0, Quant::Q8_0, Quant::Q6_K] {
         for tokens in [1, 9] {
@@ -130,7 +130,7 @@ fn what_does_not_fit_is_a_fault_and_not_a_crash() {
     if gpu().is_none() {
         return;
     }
-    let choice = GpuChoice { software: true, backend: None, page_bytes: Some(64 << 10) };
+    let choice = GpuChoice { page_bytes: Some(64 << 10), ..gpu_choice() };
     let device = Device::gpu(&choice).unwrap();
     let large = device.zeros(1 << 10, 1 << 10);
     assert_eq!(device.fault(), Some(DeviceError::OutOfMemory));
@@ -144,8 +144,7 @@ fn a_lost_device_says_so_and_does_nothing() {
     if gpu().is_none() {
         return;
     }
-    let choice = GpuChoice { software: true, ..GpuChoice::default() };
-    let device = Device::gpu(&choice).unwrap();
+    let device = Device::gpu(&gpu_choice()).unwrap();
     let Block { program, .. } = block(BlockKind::default(), Quant::F32, [2, 1, 8], 24);
     let operands = operands(&program, 3, 0, 1, 2);
     let exec = device.compile(&program, 3);
@@ -158,6 +157,90 @@ fn a_lost_device_says_so_and_does_nothing() {
     device.run(&exec, &bindings, cursor);
     read(&device, &buffers, program.outputs()[0], 3);
     assert!(matches!(device.fault(), Some(DeviceError::Lost { .. })));
+}
+
+/// Programs that have every kind of kernel, and those of one block type.
+fn programs() -> Vec<Program> {
+    let cached = BlockKind { cache: Some(Quant::F16), lora: true, ..BlockKind::default() };
+    let Block { program: decode, .. } = block(cached, Quant::Q4_0, [2, 1, 16], 32);
+    let kind = BlockKind { lora: true, ..BlockKind::default() };
+    let Block { program: mut train, x, y, params } = block(kind, Quant::Q4_0, [2, 1, 16], 32);
+    let seed = train.input("seed", 32);
+    let wrt: Vec<Slot> = params.into_iter().chain([x]).collect();
+    train.grad(y, seed, &wrt).into_iter().for_each(|slot| train.output(slot));
+    let mut ends = Program::new();
+    let (ids, targets) = (ends.ids("ids"), ends.ids("targets"));
+    let w = ends.weight("w", 40, 32, Quant::Q4_0);
+    let embedded = ends.embed(ids, w, 1.0);
+    let (x, dlogp) = (ends.input("x", 32), ends.input("dlogp", 1));
+    let logp = ends.head_logp(x, w, targets);
+    let dx = ends.grad(logp, dlogp, &[x])[0];
+    outputs(&mut ends, &[embedded, logp, dx]);
+    vec![decode, train, ends]
+}
+
+/// Some that are compiled, run and give nothing: as from a driver that miscompiles them.
+#[test]
+fn a_kernel_that_computes_wrongly_is_found_before_it_is_used() {
+    if gpu().is_none() {
+        return;
+    }
+    let kernels = [
+        "Embed(Q4_0)",
+        "Linear(Q4_0)",
+        "LinearFew(Q4_0)",
+        "LinearGrad(Q4_0)",
+        "Thin",
+        "Sum",
+        "RmsNorm",
+        "RmsNormGrad",
+        "Rope",
+        "Append(F16)",
+        "Attention(F16)",
+        "Attention(F32)",
+        "AttentionDelta",
+        "AttentionGradQ",
+        "AttentionGradKv",
+        "Glu",
+        "GluGrad",
+        "Add",
+        "HeadShard",
+        "HeadLogp",
+        "HeadSlopes",
+    ];
+    for broken in kernels {
+        let choice = GpuChoice { broken_kernel: Some(broken.into()), ..gpu_choice() };
+        let device = Device::gpu(&choice).unwrap();
+        programs().iter().for_each(|program| drop(device.compile(program, 6)));
+        let Some(DeviceError::SelfTest { kernel, off_by }) = device.fault() else {
+            panic!("{broken}: {:?}", device.fault());
+        };
+        // One that others need, too, may be found through them.
+        let found = kernel.split(" or ").any(|name| name == broken);
+        let through = ["LinearFew(Q4_0)", "LinearGrad(Q4_0)", "Linear(Q4_0)"];
+        assert!(found || through.contains(&broken), "{broken}: {kernel} is off by {off_by}");
+        assert!(off_by > 0.1, "{broken}: off by {off_by}");
+    }
+}
+
+/// What is right is left alone, and each kernel is tried once.
+#[test]
+fn sound_kernels_pass_the_self_test_once() {
+    if gpu().is_none() {
+        return;
+    }
+    let device = Device::gpu(&gpu_choice()).unwrap();
+    let Device::Gpu(gpu) = &device else { unreachable!("opened as one") };
+    for program in programs() {
+        device.compile(&program, 6);
+        let (kernels, _) = gpu.tried();
+        device.compile(&program, 6);
+        assert_eq!(gpu.tried().0, kernels, "tried again");
+    }
+    let (kernels, spent) = gpu.tried();
+    println!("MEASURED: the self-test of {kernels} kernels took {} ms", spent.as_millis());
+    assert!(kernels >= 20, "{kernels}");
+    assert_eq!(device.fault(), None);
 }
 
 #[test]

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use naga::back::{glsl, hlsl, msl, spv};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{
+    Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator,
+};
 use naga::{AddressSpace, Module, StorageAccess};
 use sapwood_kernels::Quant;
 
@@ -12,17 +14,36 @@ use sapwood_kernels::Quant;
 #[path = "../src/gpu/shader.rs"]
 mod shader;
 
-use shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Kernel};
+use shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Kernel, Reduce};
 
 /// `pack2x16float` and its inverse: part of WGSL's core.
 const CAPABILITIES: Capabilities =
     Capabilities::IMMEDIATES.union(Capabilities::SHADER_FLOAT16_IN_FLOAT32);
 
-fn valid(kernel: Kernel) -> (Module, ModuleInfo) {
-    let source = kernel.source();
+/// Every kernel without subgroup operations, and with them those that have any.
+fn all() -> Vec<(Kernel, Reduce)> {
+    let kernels = Kernel::all().into_iter();
+    kernels
+        .flat_map(|kernel| {
+            let differ = kernel.source(Reduce::Memory) != kernel.source(Reduce::Subgroups);
+            let both = [(kernel, Reduce::Memory), (kernel, Reduce::Subgroups)];
+            both.into_iter().take(if differ { 2 } else { 1 })
+        })
+        .collect()
+}
+
+fn valid((kernel, reduce): (Kernel, Reduce)) -> (Module, ModuleInfo) {
+    let source = kernel.source(reduce);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
-    let mut validator = Validator::new(ValidationFlags::all(), CAPABILITIES);
+    let subgroups = reduce == Reduce::Subgroups;
+    let capabilities = if subgroups { CAPABILITIES | Capabilities::SUBGROUP } else { CAPABILITIES };
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    if subgroups {
+        validator
+            .subgroup_stages(ShaderStages::COMPUTE)
+            .subgroup_operations(SubgroupOperationSet::BASIC | SubgroupOperationSet::ARITHMETIC);
+    }
     let info = validator
         .validate(&module)
         .unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
@@ -30,9 +51,21 @@ fn valid(kernel: Kernel) -> (Module, ModuleInfo) {
 }
 
 #[test]
+fn what_adds_up_comes_with_and_without_subgroups() {
+    let subgroups = all().into_iter().filter(|(_, reduce)| *reduce == Reduce::Subgroups);
+    for (kernel, _) in subgroups.clone() {
+        assert!(!kernel.source(Reduce::Memory).contains("subgroupAdd"), "{kernel:?}");
+    }
+    let names: Vec<Kernel> = subgroups.map(|(kernel, _)| kernel).collect();
+    for kernel in [Kernel::RmsNorm, Kernel::HeadShard, Kernel::LinearFew(Quant::Q4_0)] {
+        assert!(names.contains(&kernel), "{kernel:?}");
+    }
+}
+
+#[test]
 fn every_kernel_binds_what_the_host_binds() {
-    for kernel in Kernel::all() {
-        let (module, _) = valid(kernel);
+    for (kernel, reduce) in all() {
+        let (module, _) = valid((kernel, reduce));
         let (reads, all) = kernel.bindings();
         assert!(all as usize <= BINDINGS_MAX, "{kernel:?}: {all} buffers");
         let mut bound = Vec::new();
@@ -60,8 +93,8 @@ fn every_kernel_binds_what_the_host_binds() {
 /// What every adapter has: 16 KiB of memory for a workgroup, 256 invocations.
 #[test]
 fn every_kernel_fits_the_smallest_adapters() {
-    for kernel in Kernel::all() {
-        let (module, _) = valid(kernel);
+    for (kernel, reduce) in all() {
+        let (module, _) = valid((kernel, reduce));
         let shared =
             module.global_variables.iter().filter(|(_, g)| g.space == AddressSpace::WorkGroup);
         let bytes: u32 = shared.map(|(_, g)| module.types[g.ty].inner.size(module.to_ctx())).sum();
@@ -73,8 +106,8 @@ fn every_kernel_fits_the_smallest_adapters() {
 
 #[test]
 fn every_kernel_translates_to_spir_v() {
-    for kernel in Kernel::all() {
-        let (module, info) = valid(kernel);
+    for (kernel, reduce) in all() {
+        let (module, info) = valid((kernel, reduce));
         let options = spv::Options { lang_version: (1, 3), ..spv::Options::default() };
         let words = spv::write_vec(&module, &info, &options, None).unwrap();
         assert_eq!(words[0], 0x0723_0203, "{kernel:?}: no SPIR-V");
@@ -83,8 +116,8 @@ fn every_kernel_translates_to_spir_v() {
 
 #[test]
 fn every_kernel_translates_to_metal() {
-    for kernel in Kernel::all() {
-        let (module, info) = valid(kernel);
+    for (kernel, reduce) in all() {
+        let (module, info) = valid((kernel, reduce));
         let mut resources = msl::EntryPointResources {
             immediates_buffer: Some(29),
             sizes_buffer: Some(30),
@@ -113,8 +146,8 @@ fn every_kernel_translates_to_metal() {
 
 #[test]
 fn every_kernel_translates_to_hlsl() {
-    for kernel in Kernel::all() {
-        let (module, info) = valid(kernel);
+    for (kernel, reduce) in all() {
+        let (module, info) = valid((kernel, reduce));
         let options = hlsl::Options {
             immediates_target: Some(hlsl::BindTarget { space: 1, ..hlsl::BindTarget::default() }),
             special_constants_binding: Some(hlsl::BindTarget {
@@ -135,8 +168,8 @@ fn every_kernel_translates_to_hlsl() {
 
 #[test]
 fn every_kernel_translates_to_glsl() {
-    for kernel in Kernel::all() {
-        let (module, info) = valid(kernel);
+    for (kernel, reduce) in all() {
+        let (module, info) = valid((kernel, reduce));
         let options = glsl::Options {
             version: glsl::Version::Embedded { version: 310, is_webgl: false },
             ..glsl::Options::default()

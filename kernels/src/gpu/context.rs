@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::blocklist;
-use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES};
+use super::blocklist::{self, Without};
+use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Reduce};
 use crate::fault::DeviceError;
 
 /// Which GPU is wanted.
@@ -16,6 +16,11 @@ pub struct GpuChoice {
     pub backend: Option<String>,
     /// Split weights into pages of at most this many bytes, even if the GPU takes larger ones.
     pub page_bytes: Option<usize>,
+    /// Take the kernels without subgroup operations, even if the GPU has them.
+    pub no_subgroups: bool,
+    /// For tests of the self-test: this kernel computes nothing.
+    #[doc(hidden)]
+    pub broken_kernel: Option<String>,
 }
 
 /// An open adapter.
@@ -29,6 +34,8 @@ pub(super) struct Context {
     pub page_bytes: usize,
     /// The most bytes of one buffer.
     pub buffer_bytes: u64,
+    pub reduce: Reduce,
+    pub broken_kernel: Option<String>,
     fault: Arc<Mutex<Option<DeviceError>>>,
 }
 
@@ -61,9 +68,18 @@ impl Context {
 
     fn with(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Result<Context, DeviceError> {
         let (info, limits) = (adapter.get_info(), adapter.limits());
+        let mut features = wgpu::Features::IMMEDIATES;
+        let mut reduce = Reduce::Memory;
+        if adapter.features().contains(wgpu::Features::SUBGROUP)
+            && !choice.no_subgroups
+            && blocklist::reason(Without::Subgroups, &info).is_none()
+        {
+            features |= wgpu::Features::SUBGROUP;
+            reduce = Reduce::Subgroups;
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("sapwood"),
-            required_features: wgpu::Features::IMMEDIATES,
+            required_features: features,
             required_limits: limits.clone(),
             ..wgpu::DeviceDescriptor::default()
         };
@@ -95,6 +111,8 @@ impl Context {
             reason,
             page_bytes: choice.page_bytes.unwrap_or(usize::MAX).min(most),
             buffer_bytes: limits.max_buffer_size,
+            reduce,
+            broken_kernel: choice.broken_kernel.clone(),
             fault,
         })
     }
@@ -102,7 +120,13 @@ impl Context {
     /// What computes, in words.
     pub fn describe(&self) -> String {
         let wgpu::AdapterInfo { name, driver, driver_info, .. } = &self.info;
-        format!("gpu, {name}, {} ({driver} {driver_info})", self.reason)
+        let [least, most] = [self.info.subgroup_min_size, self.info.subgroup_max_size];
+        let subgroups = match self.reduce {
+            Reduce::Memory => "no subgroups".into(),
+            Reduce::Subgroups if least == most => format!("subgroups of {most}"),
+            Reduce::Subgroups => format!("subgroups of {least} to {most}"),
+        };
+        format!("gpu, {name}, {} ({driver} {driver_info}), {subgroups}", self.reason)
     }
 
     pub fn fault(&self) -> Option<DeviceError> {
@@ -150,7 +174,7 @@ fn obstacle(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Option<String> {
     if info.device_type == wgpu::DeviceType::Cpu && !choice.software {
         return Some("emulated by the processor".into());
     }
-    if let Some(why) = blocklist::reason(info.vendor, &info.name, &info.driver_info) {
+    if let Some(why) = blocklist::reason(Without::Gpu, &info) {
         return Some(why.into());
     }
     if !adapter.features().contains(wgpu::Features::IMMEDIATES)

@@ -124,7 +124,7 @@ impl Exec {
     }
 
     /// Every kernel that a run may call.
-    pub(super) fn kernels(&self) -> Vec<Kernel> {
+    pub(crate) fn kernels(&self) -> Vec<Kernel> {
         let steps = self.steps.iter();
         steps
             .flat_map(|planned| ops::kernels(&self.program, &planned.step, self.max_tokens))

@@ -2,7 +2,7 @@
 //!
 //! The same programs as on the CPU, forward and backward. [`context`] chooses the adapter,
 //! [`shader`] puts the kernels together from the `.wgsl` files, [`pipeline`] compiles them,
-//! [`pack`] and [`storage`] hold the buffers, [`ops`] says which kernels an op is, [`exec`] plans a
+//! [`selftest`] tries them, [`pack`] and [`storage`] hold the buffers, [`ops`] says which kernels an op is, [`exec`] plans a
 //! program and [`recorder`] takes its commands to the GPU.
 //!
 //! A run only records; the GPU works when the host reads, or has recorded much. Whatever fails
@@ -16,6 +16,7 @@ mod ops;
 mod pack;
 mod pipeline;
 mod recorder;
+pub(crate) mod selftest;
 pub mod shader;
 mod storage;
 mod tables;
@@ -26,6 +27,7 @@ pub use storage::Storage;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::device::{Cursor, SharedBytes};
 use crate::fault::DeviceError;
@@ -34,11 +36,13 @@ use crate::quant::Quant;
 use context::Context;
 use pipeline::Pipelines;
 use recorder::Recorder;
+use selftest::Tried;
 
 /// A GPU: its adapter, its compiled kernels, and the memory that its programs share.
 pub struct Gpu {
     context: Context,
     pipelines: Pipelines,
+    tried: Tried,
     /// Held while commands are recorded: runs take turns.
     recorder: Mutex<Recorder>,
 }
@@ -51,7 +55,8 @@ impl Gpu {
     pub fn new(choice: &GpuChoice) -> Result<Gpu, DeviceError> {
         let context = Context::open(choice)?;
         let recorder = Mutex::new(Recorder::new(&context));
-        let gpu = Gpu { context, pipelines: Pipelines::default(), recorder };
+        let pipelines = Pipelines::default();
+        let gpu = Gpu { context, pipelines, tried: Tried::default(), recorder };
         gpu.fault().map_or(Ok(gpu), Err)
     }
 
@@ -68,6 +73,11 @@ impl Gpu {
     /// Bytes of the arena that all programs share.
     pub fn arena_bytes(&self) -> u64 {
         self.recorder().arena_bytes()
+    }
+
+    /// Kernels that the self-test has tried so far, and the time that it took.
+    pub fn tried(&self) -> (usize, Duration) {
+        self.tried.cost()
     }
 
     /// Why the device has stopped, if it has.

@@ -49,9 +49,13 @@ impl Pipelines {
 impl Pipeline {
     fn new(context: &Context, kernel: Kernel) -> Pipeline {
         let name = kernel.name();
+        let mut source = kernel.source(context.reduce);
+        if context.broken_kernel.as_deref() == Some(&name) {
+            source = idle(&source);
+        }
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&name),
-            source: wgpu::ShaderSource::Wgsl(kernel.source().into()),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
         };
         // SAFETY: the text is ours, part of the program. Every access to a buffer stands behind a
         // comparison with the sizes that the host passes, and the host binds buffers of those
@@ -96,4 +100,11 @@ impl Pipeline {
         });
         Pipeline { pipeline, layout }
     }
+}
+
+/// A kernel that computes nothing.
+fn idle(source: &str) -> String {
+    let main = source.find("fn main(").expect("every kernel has one");
+    let body = main + source[main..].find("{\n").expect("it has a body") + 2;
+    format!("{}    if true {{ return; }}\n{}", &source[..body], &source[body..])
 }

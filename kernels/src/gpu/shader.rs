@@ -51,6 +51,15 @@ pub enum Kernel {
     HeadSlopes,
 }
 
+/// How the invocations of a workgroup add up what each has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduce {
+    /// Through workgroup memory: every GPU can.
+    Memory,
+    /// With subgroup operations.
+    Subgroups,
+}
+
 /// The most tokens that [`Kernel::LinearFew`] takes.
 pub const FEW: usize = 4;
 
@@ -107,8 +116,12 @@ impl Kernel {
         }
     }
 
-    /// The whole text.
-    pub fn source(self) -> String {
+    /// The whole text. Kernels that add nothing up are the same either way.
+    pub fn source(self, reduce: Reduce) -> String {
+        let (reduce, reduce_rows) = match reduce {
+            Reduce::Memory => (wgsl!("reduce"), wgsl!("reduce_rows")),
+            Reduce::Subgroups => (wgsl!("reduce_subgroups"), wgsl!("reduce_rows_subgroups")),
+        };
         let mut parts = vec![wgsl!("prelude")];
         match self {
             Kernel::Embed(quant) => {
@@ -122,7 +135,7 @@ impl Kernel {
             Kernel::LinearFew(quant) => {
                 parts.push(wgsl!("linear_sizes"));
                 parts.extend(weights(quant));
-                parts.extend([wgsl!("linear_epilogue"), wgsl!("linear_few")]);
+                parts.extend([wgsl!("linear_epilogue"), reduce_rows, wgsl!("linear_few")]);
             }
             Kernel::LinearGrad(quant) => {
                 parts.push(wgsl!("linear_sizes"));
@@ -131,8 +144,8 @@ impl Kernel {
             }
             Kernel::Thin => parts.push(wgsl!("thin")),
             Kernel::Sum => parts.push(wgsl!("sum")),
-            Kernel::RmsNorm => parts.extend([wgsl!("reduce"), wgsl!("rms_norm")]),
-            Kernel::RmsNormGrad => parts.extend([wgsl!("reduce"), wgsl!("rms_norm_grad")]),
+            Kernel::RmsNorm => parts.extend([reduce, wgsl!("rms_norm")]),
+            Kernel::RmsNormGrad => parts.extend([reduce, wgsl!("rms_norm_grad")]),
             Kernel::Rope => parts.push(wgsl!("rope")),
             Kernel::Append(quant) => {
                 let cache = match quant {
@@ -160,7 +173,7 @@ impl Kernel {
             Kernel::Glu => parts.extend([wgsl!("activation"), wgsl!("glu")]),
             Kernel::GluGrad => parts.extend([wgsl!("activation"), wgsl!("glu_grad")]),
             Kernel::Add => parts.push(wgsl!("add")),
-            Kernel::HeadShard => parts.extend([wgsl!("reduce"), wgsl!("head_shard")]),
+            Kernel::HeadShard => parts.extend([reduce, wgsl!("head_shard")]),
             Kernel::HeadLogp => parts.push(wgsl!("head_logp")),
             Kernel::HeadSlopes => parts.push(wgsl!("head_slopes")),
         }

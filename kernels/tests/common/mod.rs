@@ -232,22 +232,41 @@ pub fn error(got: &[f32], expected: &Tensor<f64>, floor: f64) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// A GPU, if this machine has one, emulated or not. `SAPWOOD_TEST_GPU=gl` takes that back end.
+/// The one GPU to test, if only that is to be tested: a back end, and how it computes there.
+/// `SAPWOOD_TEST_GPU="gl"`, `SAPWOOD_TEST_GPU="vulkan no-subgroups"`.
+pub fn only_gpu() -> Option<String> {
+    std::env::var("SAPWOOD_TEST_GPU").ok()
+}
+
+/// The GPU to test on, emulated if there is no other.
+#[cfg(feature = "gpu")]
+pub fn gpu_choice() -> GpuChoice {
+    let only = only_gpu().unwrap_or("vulkan".into());
+    let mut words = only.split_whitespace();
+    let backend = words.next().map(str::to_string);
+    let mut choice = GpuChoice { software: true, backend, ..GpuChoice::default() };
+    for word in words {
+        match word {
+            "no-subgroups" => choice.no_subgroups = true,
+            _ => panic!("SAPWOOD_TEST_GPU: {word}"),
+        }
+    }
+    choice
+}
+
+/// A GPU, if this machine has one; if only that is to be tested it has to.
 #[cfg(feature = "gpu")]
 pub fn gpu() -> Option<Device> {
     static GPU: std::sync::OnceLock<Option<Device>> = std::sync::OnceLock::new();
-    let open = || {
-        let backend = std::env::var("SAPWOOD_TEST_GPU").unwrap_or("vulkan".into());
-        let choice = GpuChoice { software: true, backend: Some(backend), page_bytes: None };
-        match Device::gpu(&choice) {
-            Ok(device) => {
-                println!("MEASURED: {}", device.describe());
-                Some(device)
-            }
-            Err(error) => {
-                println!("SKIPPED: the GPU device: {error}");
-                None
-            }
+    let open = || match Device::gpu(&gpu_choice()) {
+        Ok(device) => {
+            println!("MEASURED: {}", device.describe());
+            Some(device)
+        }
+        Err(error) => {
+            assert_eq!(only_gpu(), None, "the GPU to test: {error}");
+            println!("SKIPPED: the GPU device: {error}");
+            None
         }
     };
     GPU.get_or_init(open).clone()
@@ -260,7 +279,7 @@ pub fn gpu() -> Option<Device> {
 }
 
 /// Asserts that every output of the program agrees with the reference on every instruction set
-/// with one, two and three threads, and on the GPU if there is one.
+/// with one, two and three threads, and on the GPU if there is one; or on it alone ([`only_gpu`]).
 pub fn assert_parity(
     name: &str,
     program: &Program,
@@ -278,6 +297,9 @@ pub fn assert_parity(
             assert!(error <= tolerance, "{name}, GPU, {cursor:?}, {name_of}: off by {error:e}");
         }
         assert_eq!(device.fault(), None, "{name}");
+    }
+    if only_gpu().is_some() {
+        return;
     }
     for isa in Isa::available() {
         for threads in 1..=3 {

@@ -2,7 +2,6 @@
 // neighbouring words, so that the weights stream through once.
 
 const ROWS: u32 = 4u;
-var<workgroup> lane_sums: array<vec4<f32>, 256>;
 
 /// Column `col` of the four tokens.
 fn column(col: u32) -> vec4<f32> {
@@ -43,19 +42,8 @@ fn main(
             }
         }
     }
-    for (var r = 0u; r < ROWS; r++) {
-        lane_sums[r * 64u + lane] = sums[r];
-    }
-    workgroupBarrier();
-    for (var stride = 32u; stride > 0u; stride >>= 1u) {
-        if lane < stride {
-            for (var r = 0u; r < ROWS; r++) {
-                lane_sums[r * 64u + lane] += lane_sums[r * 64u + lane + stride];
-            }
-        }
-        workgroupBarrier();
-    }
+    let sum = row_total(lane, &sums);
     if lane < 16u {
-        finish(lane % 4u, row0 + lane / 4u, lane_sums[(lane / 4u) * 64u][lane % 4u]);
+        finish(lane % 4u, row0 + lane / 4u, sum);
     }
 }

@@ -1,0 +1,412 @@
+//! Every kernel is tried before a program uses it: on small inputs, against `reference.rs`.
+//!
+//! A driver that compiles a kernel wrongly does not crash; it talks nonsense, or trains it. So the
+//! kernels of a program are tried when it is compiled, each once per opened adapter, and those that
+//! no program needs not at all. A kernel that is off makes the device fail with its name.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use half::f16;
+
+use super::Gpu;
+use super::shader::Kernel;
+use crate::device::{Buffer, Cursor, Device, Exec};
+use crate::fault::DeviceError;
+use crate::op::{Activation, Attention, Lora, NO_TARGET, Rope, RopeStyle};
+use crate::program::{Desc, Element, Program, Role, Rows, Slot};
+use crate::quant::Quant;
+use crate::reference::{self, Tensor, Tensors};
+
+/// How far from the reference a kernel may be, relative to the largest value. Ten times what the
+/// tests ask for of f32: the exponentials and roots of some drivers are a few bits coarser. A
+/// kernel that is wrong is off by far more.
+const TOLERANCE: f64 = 1e-4;
+
+/// What has been tried.
+#[derive(Default)]
+pub(super) struct Tried(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    kernels: HashSet<Kernel>,
+    spent: Duration,
+}
+
+impl Tried {
+    /// How many kernels, and the time that it took.
+    pub fn cost(&self) -> (usize, Duration) {
+        let known = self.lock();
+        (known.kernels.len(), known.spent)
+    }
+
+    /// What a panicking trial left is not tried again.
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tries the kernels of a program that have not been tried. What is wrong is the device's fault
+/// from then on.
+pub(crate) fn try_kernels(device: &Device, gpu: &Gpu, needed: &[Kernel]) {
+    // Held to the end: nobody's program runs on a kernel while it is being tried.
+    let mut tried = gpu.tried.lock();
+    let start = Instant::now();
+    let mut trials: Vec<Trial> = Vec::new();
+    for &kernel in needed.iter().filter(|&&kernel| tried.kernels.insert(kernel)) {
+        let group = Group::of(kernel, needed);
+        match trials.iter_mut().find(|trial| trial.group == group) {
+            Some(trial) => trial.kernels.push(kernel),
+            None => trials.push(Trial::new(group, kernel)),
+        }
+    }
+    // All are on their way before the first is waited for.
+    let started: Vec<_> = trials.iter().map(|trial| trial.start(device)).collect();
+    for (trial, buffers) in trials.iter().zip(started) {
+        let off_by = trial.off_by(device, &buffers);
+        if off_by > TOLERANCE {
+            let names: Vec<String> = trial.kernels.iter().map(|kernel| kernel.name()).collect();
+            let (kernel, off_by) = (names.join(" or "), off_by as f32);
+            gpu.context.fail(DeviceError::SelfTest { kernel, off_by });
+        }
+    }
+    tried.spent += start.elapsed();
+}
+
+/// Kernels that only a common result tells about.
+#[derive(Clone, Copy, PartialEq)]
+enum Group {
+    One(Kernel),
+    /// Thin products and their sums.
+    Pair,
+    /// Without a cache.
+    AttentionGrad,
+    /// Over a head of this type.
+    Head(Quant),
+}
+
+impl Group {
+    fn of(kernel: Kernel, needed: &[Kernel]) -> Group {
+        match kernel {
+            Kernel::Thin | Kernel::Sum => Group::Pair,
+            Kernel::AttentionDelta | Kernel::AttentionGradQ | Kernel::AttentionGradKv => {
+                Group::AttentionGrad
+            }
+            Kernel::HeadShard | Kernel::HeadLogp | Kernel::HeadSlopes => {
+                // A type whose kernels the program needs anyway.
+                let known = needed.iter().find_map(|kernel| match kernel {
+                    Kernel::LinearGrad(quant) => Some(*quant),
+                    _ => None,
+                });
+                let other = needed.iter().find_map(|kernel| match kernel {
+                    Kernel::LinearFew(quant) => Some(*quant),
+                    _ => None,
+                });
+                Group::Head(known.or(other).unwrap_or(Quant::F32))
+            }
+            _ => Group::One(kernel),
+        }
+    }
+}
+
+/// A small program, its operands, and what the reference makes of them.
+struct Trial {
+    group: Group,
+    kernels: Vec<Kernel>,
+    program: Program,
+    cursor: Cursor,
+    operands: Vec<Operand>,
+    expected: Tensors<f64>,
+}
+
+struct Operand {
+    slot: Slot,
+    tensor: Tensor<f64>,
+    /// Of a weight: its blocks.
+    bytes: Vec<u8>,
+}
+
+/// Positions of a cache that is tried.
+const CAPACITY: usize = 8;
+
+/// Rows of a table of tokens that is tried, or of a head.
+const WORDS: usize = 41;
+
+impl Trial {
+    fn new(group: Group, kernel: Kernel) -> Trial {
+        let (program, cursor) = program(group);
+        let mut random = Random(7);
+        let bound = program.slots().filter(|&slot| program.desc(slot).role != Role::Scratch);
+        let operands: Vec<Operand> = bound
+            .map(|slot| {
+                let (bytes, tensor) = random.operand(program.desc(slot), cursor.tokens);
+                Operand { slot, tensor, bytes }
+            })
+            .collect();
+        let mut expected = Tensors::new(&program);
+        operands.iter().for_each(|operand| expected.set(operand.slot, operand.tensor.clone()));
+        reference::run(&program, &mut expected, cursor);
+        Trial { group, kernels: vec![kernel], program, cursor, operands, expected }
+    }
+
+    fn start(&self, device: &Device) -> Vec<(Slot, Buffer)> {
+        let make = |operand: &Operand| (operand.slot, self.buffer(device, operand));
+        let mut buffers: Vec<(Slot, Buffer)> = self.operands.iter().map(make).collect();
+        for &slot in self.program.outputs() {
+            let expected = &self.expected[slot];
+            buffers.push((slot, device.zeros(expected.rows, expected.cols)));
+        }
+        let exec: Exec = device.compile_untried(&self.program, self.cursor.tokens, true);
+        let given: Vec<(Slot, &Buffer)> = buffers.iter().map(|(slot, b)| (*slot, b)).collect();
+        device.run(&exec, &exec.bind(&given), self.cursor);
+        buffers
+    }
+
+    fn buffer(&self, device: &Device, operand: &Operand) -> Buffer {
+        let (desc, tensor) = (self.program.desc(operand.slot), &operand.tensor);
+        let shape = (tensor.rows, tensor.cols);
+        let floats = || tensor.data.iter().map(|&value| value as f32).collect::<Vec<_>>();
+        match (desc.role, desc.element) {
+            (_, Element::Id) => {
+                let ids: Vec<u32> = tensor.data.iter().map(|&id| id as u32).collect();
+                let buffer = device.ids(shape.0);
+                device.write_ids(&buffer, 0, &ids);
+                buffer
+            }
+            (Role::Weight, Element::Value(quant)) => {
+                let range = 0..operand.bytes.len();
+                device.weight(Arc::new(operand.bytes.clone()), range, shape, quant)
+            }
+            (Role::State, Element::Value(quant)) => {
+                let buffer = device.state(shape.0, shape.1, quant);
+                device.write(&buffer, 0, &floats());
+                buffer
+            }
+            _ => device.values(shape.0, shape.1, &floats()),
+        }
+    }
+
+    /// The largest difference in what the program writes, relative to the largest value.
+    fn off_by(&self, device: &Device, buffers: &[(Slot, Buffer)]) -> f64 {
+        let is_state = |slot: Slot| self.program.desc(slot).role == Role::State;
+        let is_output = |slot: Slot| self.program.outputs().contains(&slot);
+        let written = buffers.iter().filter(|(slot, _)| is_state(*slot) || is_output(*slot));
+        let of = |(slot, buffer): &(Slot, Buffer)| {
+            let expected = &self.expected[*slot];
+            let mut got = vec![0.0_f32; expected.data.len()];
+            device.read(buffer, 0, &mut got);
+            let most = expected.data.iter().fold(1e-3_f64, |most, value| most.max(value.abs()));
+            let pairs = got.iter().zip(&expected.data);
+            let off = pairs.map(|(&got, expected)| (f64::from(got) - expected).abs() / most);
+            // A comparison with what is no number is lost in `max`.
+            off.fold(0.0, |most, off| if off.is_nan() { f64::INFINITY } else { off.max(most) })
+        };
+        written.map(of).fold(0.0, f64::max)
+    }
+}
+
+/// What is computed to try a group. Sizes are odd, so that every tile has an edge.
+fn program(group: Group) -> (Program, Cursor) {
+    let mut p = Program::new();
+    let mut cursor = Cursor { pos: 0, tokens: 7 };
+    match group {
+        Group::One(kernel) => cursor = one(&mut p, kernel),
+        Group::Pair => {
+            let (x, dy) = (p.input("x", 70), p.input("dy", 37));
+            let w = p.weight("w", 37, 70, Quant::F32);
+            let (a, b) = (p.param("a", 5, 70), p.param("b", 37, 5));
+            let y = p.linear(x, w, None, Some(Lora { a, b, scale: 0.5 }));
+            outputs_of_grad(&mut p, y, dy, &[a, b]);
+        }
+        Group::AttentionGrad => {
+            let [q, k, v] = qkv(&mut p);
+            let dy = p.input("dy", 2 * WIDTH);
+            let y = p.attention([q, k, v], None, ATTENTION);
+            outputs_of_grad(&mut p, y, dy, &[q, k, v]);
+            cursor.tokens = 19;
+        }
+        Group::Head(quant) => {
+            let cols = columns(quant);
+            let (x, dlogp) = (p.input("x", cols), p.input("dlogp", 1));
+            let w = p.weight("w", WORDS, cols, quant);
+            let targets = p.ids("targets");
+            let logp = p.head_logp(x, w, targets);
+            p.output(logp);
+            outputs_of_grad(&mut p, logp, dlogp, &[x]);
+        }
+    }
+    (p, cursor)
+}
+
+/// What is computed to try a kernel by itself.
+fn one(p: &mut Program, kernel: Kernel) -> Cursor {
+    let mut cursor = Cursor { pos: 0, tokens: 7 };
+    match kernel {
+        Kernel::Embed(quant) => {
+            let (ids, table) = (p.ids("ids"), p.weight("table", WORDS, columns(quant), quant));
+            let y = p.embed(ids, table, 1.5);
+            p.output(y);
+        }
+        Kernel::Linear(quant) | Kernel::LinearFew(quant) => {
+            let x = p.input("x", columns(quant));
+            let w = p.weight("w", 67, columns(quant), quant);
+            let bias = p.weight("bias", 1, 67, Quant::F32);
+            let y = p.linear(x, w, Some(bias), None);
+            p.output(y);
+            if matches!(kernel, Kernel::LinearFew(_)) {
+                cursor.tokens = 3;
+            }
+        }
+        Kernel::LinearGrad(quant) => {
+            let (x, dy) = (p.input("x", columns(quant)), p.input("dy", 67));
+            let w = p.weight("w", 67, columns(quant), quant);
+            let y = p.linear(x, w, None, None);
+            outputs_of_grad(p, y, dy, &[x]);
+        }
+        Kernel::RmsNorm | Kernel::RmsNormGrad => {
+            let (x, dy) = (p.input("x", 134), p.input("dy", 134));
+            let w = p.weight("norm", 1, 67, Quant::F32);
+            let y = p.rms_norm(x, w, 1e-3);
+            match kernel {
+                Kernel::RmsNorm => p.output(y),
+                _ => outputs_of_grad(p, y, dy, &[x]),
+            }
+        }
+        Kernel::Rope => {
+            let x = p.input("x", 3 * 14);
+            let (base, linear_scale, inverse) = (500.0, 1.0, false);
+            for style in [RopeStyle::Interleaved, RopeStyle::HalfSplit] {
+                let rope = Rope { heads: 3, dims: 10, base, linear_scale, style, inverse };
+                let y = p.rope(x, None, rope);
+                p.output(y);
+            }
+        }
+        // Only what is in the cache then.
+        Kernel::Append(quant) => cursor = attention(p, Some(quant)).1,
+        Kernel::Attention(quant) => {
+            let y;
+            (y, cursor) = attention(p, Some(quant).filter(|&quant| quant == Quant::F16));
+            p.output(y);
+        }
+        Kernel::Glu | Kernel::GluGrad => {
+            let [gate, up, dy] = ["gate", "up", "dy"].map(|name| p.input(name, 67));
+            for activation in [Activation::Silu, Activation::GeluTanh] {
+                let y = p.glu(gate, up, activation);
+                match kernel {
+                    Kernel::Glu => p.output(y),
+                    _ => outputs_of_grad(p, y, dy, &[gate, up]),
+                }
+            }
+        }
+        Kernel::Add => {
+            let [a, b] = ["a", "b"].map(|name| p.input(name, 67));
+            let y = p.add(a, b);
+            p.output(y);
+        }
+        Kernel::Thin
+        | Kernel::Sum
+        | Kernel::AttentionDelta
+        | Kernel::AttentionGradQ
+        | Kernel::AttentionGradKv
+        | Kernel::HeadShard
+        | Kernel::HeadLogp
+        | Kernel::HeadSlopes => unreachable!("tried in a group"),
+    }
+    cursor
+}
+
+/// Width of a head that is tried.
+const WIDTH: usize = 17;
+
+const ATTENTION: Attention = Attention { heads: 2, kv_heads: 1, scale: 0.3, window: Some(11) };
+
+fn qkv(p: &mut Program) -> [Slot; 3] {
+    [2, 1, 1].map(|heads| p.input("qkv", heads * WIDTH))
+}
+
+/// In the middle of a cache, or without one.
+fn attention(p: &mut Program, cache: Option<Quant>) -> (Slot, Cursor) {
+    let qkv = qkv(p);
+    let cache = cache.map(|quant| (p.state("keys", WIDTH, quant), p.state("values", WIDTH, quant)));
+    let y = p.attention(qkv, cache, ATTENTION);
+    let (pos, tokens) = if cache.is_some() { (2, 5) } else { (0, 19) };
+    (y, Cursor { pos, tokens })
+}
+
+fn outputs_of_grad(p: &mut Program, y: Slot, dy: Slot, wrt: &[Slot]) {
+    p.grad(y, dy, wrt).into_iter().for_each(|slot| p.output(slot));
+}
+
+/// Columns of a weight: a few blocks, and an edge where the type allows one.
+fn columns(quant: Quant) -> usize {
+    match quant.block_len() {
+        1 => 77,
+        32 => 96,
+        len => len,
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// In -1..1, exact in f16.
+    fn value(&mut self) -> f32 {
+        (self.next() >> 53) as f32 / 1024.0 - 1.0
+    }
+
+    /// What a slot is given, and of a weight its blocks.
+    fn operand(&mut self, desc: &Desc, tokens: usize) -> (Vec<u8>, Tensor<f64>) {
+        let rows = match desc.rows {
+            Rows::Tokens => tokens,
+            Rows::Fixed(rows) => rows,
+            Rows::Bound => CAPACITY,
+        };
+        let make = |value: &mut dyn FnMut(usize) -> f64| {
+            (Vec::new(), Tensor::make(rows, desc.cols, |t, _| value(t)))
+        };
+        match (desc.role, desc.element) {
+            (_, Element::Id) => make(&mut |t| match t % 3 {
+                2 if desc.name == "targets" => f64::from(NO_TARGET),
+                _ => (self.next() % WORDS as u64) as f64,
+            }),
+            (Role::Weight, Element::Value(quant)) => {
+                let blocks = rows * desc.cols / quant.block_len();
+                let bytes: Vec<u8> = (0..blocks).flat_map(|_| self.block(quant)).collect();
+                let mut values = vec![0.0; rows * desc.cols];
+                quant.dequantize(&bytes, &mut values);
+                let data = values.into_iter().map(f64::from).collect();
+                (bytes, Tensor { rows, cols: desc.cols, data })
+            }
+            _ => make(&mut |_| self.value().into()),
+        }
+    }
+
+    /// Random bits under sound scales.
+    fn block(&mut self, quant: Quant) -> Vec<u8> {
+        let mut block: Vec<u8> = (0..quant.block_bytes()).map(|_| self.next() as u8).collect();
+        let (scales, size): (&[usize], f32) = match quant {
+            Quant::F32 => return self.value().to_le_bytes().to_vec(),
+            Quant::BF16 => return half::bf16::from_f32(self.value()).to_le_bytes().to_vec(),
+            Quant::F16 => (&[0], 1.0),
+            Quant::Q4_0 | Quant::Q5_0 => (&[0], 0.1),
+            Quant::Q8_0 => (&[0], 0.01),
+            Quant::Q4_1 | Quant::Q5_1 => (&[0, 2], 0.1),
+            Quant::Q4_K | Quant::Q5_K => (&[0, 2], 2e-3),
+            Quant::Q6_K => (&[208], 2e-4),
+        };
+        for &at in scales {
+            let scale = f16::from_f32(size * self.value());
+            block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+        }
+        block
+    }
+}
