@@ -16,6 +16,19 @@ use crate::quant::Quant;
 /// Bytes that somebody keeps alive: a mapped file, a static array, a vector.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
+/// A frozen weight, where it is.
+#[derive(Clone)]
+pub struct WeightSource {
+    /// What it is a part of.
+    pub bytes: SharedBytes,
+    /// Exactly its blocks.
+    pub range: Range<usize>,
+    /// Rows and columns.
+    pub shape: (usize, usize),
+    /// Its block type.
+    pub quant: Quant,
+}
+
 /// Where a run stands in its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
@@ -221,24 +234,48 @@ impl Device {
         &self,
         bytes: SharedBytes,
         range: Range<usize>,
-        (rows, cols): (usize, usize),
+        shape: (usize, usize),
         quant: Quant,
     ) -> Buffer {
-        let expected = quant.row_bytes(cols).and_then(|row| row.checked_mul(rows));
-        assert_eq!(Some(range.len()), expected, "bytes of ({rows}, {cols}) of {quant:?}");
-        let storage = match self {
+        self.weights(vec![WeightSource { bytes, range, shape, quant }]).remove(0)
+    }
+
+    /// As [`Device::weight`], for weights that are used together, as those of a layer are. On the
+    /// GPU they share pages, which lets more steps become one kernel. The memory is given back with
+    /// the last of them.
+    ///
+    /// # Panics
+    /// If a range is not exactly its weight's bytes.
+    pub fn weights(&self, weights: Vec<WeightSource>) -> Vec<Buffer> {
+        let mut shapes = Vec::with_capacity(weights.len());
+        for &WeightSource { ref range, shape: (rows, cols), quant, .. } in &weights {
+            let expected = quant.row_bytes(cols).and_then(|row| row.checked_mul(rows));
+            assert_eq!(Some(range.len()), expected, "bytes of ({rows}, {cols}) of {quant:?}");
+            shapes.push((rows, cols));
+        }
+        let storages: Vec<Storage> = match self {
             Device::Cpu(_) => {
-                Storage::Cpu(Arc::new(cpu::Storage::weight(bytes, range, (rows, cols), quant)))
+                let weight = |WeightSource { bytes, range, shape, quant }| {
+                    Storage::Cpu(Arc::new(cpu::Storage::weight(bytes, range, shape, quant)))
+                };
+                weights.into_iter().map(weight).collect()
             }
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => Storage::Gpu(gpu.weight(bytes, range, (rows, cols), quant)),
+            Device::Gpu(gpu) => gpu.weights(weights).into_iter().map(Storage::Gpu).collect(),
         };
-        Buffer { rows, cols, storage }
+        let buffers = shapes.into_iter().zip(storages);
+        buffers.map(|((rows, cols), storage)| Buffer { rows, cols, storage }).collect()
     }
 
     /// f32 zeros: inputs, outputs and parameters, or a small weight made by the host.
     pub fn zeros(&self, rows: usize, cols: usize) -> Buffer {
         self.buffer(rows, cols, Element::Value(Quant::F32))
+    }
+
+    /// As [`Device::zeros`], for buffers that are used together, as an adapter's parameters of a
+    /// layer are, or a layer's norms: see [`Device::weights`].
+    pub fn zeros_together(&self, shapes: &[(usize, usize)]) -> Vec<Buffer> {
+        self.buffers(shapes, Element::Value(Quant::F32))
     }
 
     /// f32 values given by the host, row by row.
@@ -261,12 +298,22 @@ impl Device {
     }
 
     fn buffer(&self, rows: usize, cols: usize, element: Element) -> Buffer {
-        let storage = match self {
-            Device::Cpu(_) => Storage::Cpu(Arc::new(cpu::Storage::zeroed(rows * cols, element))),
+        self.buffers(&[(rows, cols)], element).remove(0)
+    }
+
+    fn buffers(&self, shapes: &[(usize, usize)], element: Element) -> Vec<Buffer> {
+        let storages: Vec<Storage> = match self {
+            Device::Cpu(_) => {
+                let zeroed = |&(rows, cols): &(usize, usize)| {
+                    Storage::Cpu(Arc::new(cpu::Storage::zeroed(rows * cols, element)))
+                };
+                shapes.iter().map(zeroed).collect()
+            }
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => Storage::Gpu(gpu.zeroed((rows, cols), element)),
+            Device::Gpu(gpu) => gpu.zeroed(shapes, element).into_iter().map(Storage::Gpu).collect(),
         };
-        Buffer { rows, cols, storage }
+        let buffers = shapes.iter().zip(storages);
+        buffers.map(|(&(rows, cols), storage)| Buffer { rows, cols, storage }).collect()
     }
 
     /// Copies `values` into a buffer of values or a cache, from element `offset` on.
@@ -373,9 +420,8 @@ impl Device {
     ) -> Exec {
         Exec(match self {
             Device::Cpu(cpu) => ExecOf::Cpu(cpu.compile(program, max_tokens, fused)),
-            // It fuses nothing yet.
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => ExecOf::Gpu(gpu.compile(program, max_tokens)),
+            Device::Gpu(gpu) => ExecOf::Gpu(gpu.compile(program, max_tokens, fused)),
         })
     }
 

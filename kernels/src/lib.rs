@@ -26,7 +26,7 @@ mod program;
 pub mod reference;
 
 pub use cpu::Cpu;
-pub use device::{Bindings, Buffer, Cursor, Device, Exec, SharedBytes};
+pub use device::{Bindings, Buffer, Cursor, Device, Exec, SharedBytes, WeightSource};
 pub use fault::DeviceError;
 #[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuChoice};

@@ -9,42 +9,8 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use half::f16;
 use sapwood_kernels::reference::{Tensor, Tensors};
 use sapwood_kernels::*;
-
-/// Blocks of random bits under sound scales, and their values.
-fn blocks(quant: Quant, rows: usize, cols: usize) -> (Vec<u8>, Tensor<f64>) {
-    let mut rng = Rng(3);
-    let count = rows * cols / quant.block_len();
-    let mut bytes = Vec::new();
-    for _ in 0..count {
-        let mut block: Vec<u8> = (0..quant.block_bytes()).map(|_| rng.next() as u8).collect();
-        let mut put = |at: usize, value: f32| {
-            block[at..at + 2].copy_from_slice(&f16::from_f32(value).to_le_bytes());
-        };
-        match quant {
-            Quant::F32 => block = (rng.value() as f32).to_le_bytes().to_vec(),
-            Quant::F16 => put(0, rng.value() as f32),
-            Quant::BF16 => block = half::bf16::from_f64(rng.value()).to_le_bytes().to_vec(),
-            Quant::Q4_0 | Quant::Q5_0 => put(0, 0.1 * rng.value() as f32),
-            Quant::Q8_0 => put(0, 0.01 * rng.value() as f32),
-            Quant::Q4_1 | Quant::Q5_1 => {
-                put(0, 0.1 * rng.value() as f32);
-                put(2, 0.1 * rng.value() as f32);
-            }
-            Quant::Q4_K | Quant::Q5_K => {
-                put(0, 1e-3 * rng.value() as f32);
-                put(2, 1e-3 * rng.value() as f32);
-            }
-            Quant::Q6_K => put(208, 1e-4 * rng.value() as f32),
-        }
-        bytes.extend(block);
-    }
-    let mut values = vec![0.0; rows * cols];
-    quant.dequantize(&bytes, &mut values);
-    (bytes, Tensor { rows, cols, data: values.into_iter().map(f64::from).collect() })
-}
 
 /// Every op that reads a weight, on blocks of a type.
 fn check(device: &Device, quant: Quant, rows: usize, cols: usize, tokens: usize) {
@@ -58,7 +24,7 @@ fn check(device: &Device, quant: Quant, rows: usize, cols: usize, tokens: usize)
     let logp = p.head_logp(x, w, targets);
     let head_dx = p.grad(logp, dlogp, &[x])[0];
     outputs(&mut p, &[embedded, y, dx, logp, head_dx]);
-    let (bytes, values) = blocks(quant, rows, cols);
+    let (bytes, values) = blocks(quant, rows, cols, 1.0);
     let mut rng = Rng(11);
     let mut tensors = Tensors::new(&p);
     let mut bound: Vec<(Slot, Buffer)> = Vec::new();
@@ -123,6 +89,81 @@ fn a_weight_of_many_pages_is_one_weight() {
             check(&device, quant, 1003, 256, tokens);
         }
     }
+}
+
+/// A device of its own, whose pages have at most so many bytes, and how much memory it holds.
+fn with_pages_of(page_bytes: usize) -> Option<(Device, impl Fn() -> u64)> {
+    gpu()?;
+    let choice = GpuChoice { software: true, page_bytes: Some(page_bytes), ..GpuChoice::default() };
+    let device = Device::gpu(&choice).unwrap();
+    let Device::Gpu(gpu) = device.clone() else { unreachable!("opened as one") };
+    Some((device, move || gpu.bytes()))
+}
+
+/// Weights of `(16, 64)`.
+fn some_weights(device: &Device, quants: &[Quant]) -> Vec<Buffer> {
+    let weight = |&quant: &Quant| {
+        let (bytes, _) = blocks(quant, 16, 64, 1.0);
+        let range = 0..bytes.len();
+        WeightSource { bytes: Arc::new(bytes), range, shape: (16, 64), quant }
+    };
+    device.weights(quants.iter().map(weight).collect())
+}
+
+#[test]
+fn memory_that_is_shared_goes_with_its_last_user() {
+    let Some((device, held)) = with_pages_of(1 << 20) else { return };
+    let before = held();
+    // 576, 1088 and 4096 bytes, each from a multiple of 256 on; F32 by itself.
+    let mut weights = some_weights(&device, &[Quant::Q4_0, Quant::Q8_0, Quant::F32, Quant::Q4_0]);
+    assert_eq!(held() - before, (768 + 1280 + 576) + 4096);
+    weights.truncate(1);
+    assert_eq!(held() - before, 768 + 1280 + 576);
+    let mut pairs = device.zeros_together(&[(3, 5), (1, 1), (100, 64)]);
+    assert_eq!(held() - before, 2624 + 512 + 25_600);
+    device.write(&pairs[1], 0, &[7.0]);
+    device.write(&pairs[0], 14, &[8.0]);
+    let mut values = [0.0; 15];
+    device.read(&pairs[0], 0, &mut values);
+    assert_eq!((values[14], values[13]), (8.0, 0.0));
+    let mut value = [0.0];
+    device.read(&pairs[1], 0, &mut value);
+    assert_eq!(value, [7.0]);
+    weights.clear();
+    pairs.clear();
+    assert_eq!(held(), before);
+    for _ in 0..3 {
+        drop(some_weights(&device, &[Quant::Q5_1, Quant::Q8_0]));
+        assert_eq!(held(), before, "what comes again finds the memory of what went");
+    }
+    assert_eq!(device.fault(), None);
+}
+
+#[test]
+fn what_is_too_much_for_a_page_goes_on_in_the_next() {
+    let Some((device, held)) = with_pages_of(4096) else { return };
+    let before = held();
+    // Three times 1088 bytes, once more and 576 in a second page, 4096 by themselves.
+    let quants = [Quant::Q8_0, Quant::Q8_0, Quant::Q8_0, Quant::Q8_0, Quant::Q4_0, Quant::F32];
+    let weights = some_weights(&device, &quants);
+    assert_eq!(held() - before, (1280 + 1280 + 1088) + (1280 + 576) + 4096);
+    for (weight, quant) in weights.iter().zip(quants) {
+        let (_, expected) = blocks(quant, 16, 64, 1.0);
+        let mut p = Program::new();
+        let ids = p.ids("ids");
+        let w = p.weight("w", 16, 64, quant);
+        let y = p.embed(ids, w, 1.0);
+        p.output(y);
+        let exec = device.compile(&p, 16);
+        let (all, out) = (device.ids(16), device.zeros(16, 64));
+        device.write_ids(&all, 0, &(0..16).collect::<Vec<_>>());
+        let bindings = exec.bind(&[(ids, &all), (w, weight), (y, &out)]);
+        device.run(&exec, &bindings, Cursor { pos: 0, tokens: 16 });
+        let mut got = vec![0.0; 16 * 64];
+        device.read(&out, 0, &mut got);
+        assert!(error(&got, &expected, 0.0) <= tolerance::F32, "{quant:?}");
+    }
+    assert_eq!(device.fault(), None);
 }
 
 #[test]

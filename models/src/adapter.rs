@@ -177,11 +177,15 @@ pub struct Adapter {
 impl Adapter {
     /// Uploads `values`, which are laid out by `layout`.
     pub fn new(device: &Device, layout: Layout, values: &[f32]) -> Adapter {
-        let buffers = layout
-            .pairs
-            .iter()
-            .map(|p| (device.zeros(p.rank, p.inputs), device.zeros(p.outputs, p.rank)))
-            .collect();
+        let mut buffers = Vec::with_capacity(layout.pairs.len());
+        // What a block uses lies together.
+        for layer in layout.pairs.chunk_by(|a, b| a.layer == b.layer) {
+            let shapes = layer.iter().flat_map(|p| [(p.rank, p.inputs), (p.outputs, p.rank)]);
+            let mut made = device.zeros_together(&shapes.collect::<Vec<_>>()).into_iter();
+            while let (Some(a), Some(b)) = (made.next(), made.next()) {
+                buffers.push((a, b));
+            }
+        }
         let device = device.clone();
         let mut adapter = Adapter { device, layout, buffers, digest: OnceLock::new() };
         adapter.write(values);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sapwood_kernels::{Buffer, Device, Quant};
+use sapwood_kernels::{Buffer, Device, Quant, WeightSource};
 
 use crate::arch::{Arch, ArchError, LayerTensor};
 use crate::block::Target;
@@ -53,11 +53,44 @@ impl Binder<'_> {
         (self.device.weight(bytes, t.range.clone(), (t.rows, t.cols), t.quant), t.quant)
     }
 
-    fn vector(&self, name: &str) -> Buffer {
+    fn values(&self, name: &str) -> Vec<f32> {
         let t = self.info(name);
         let mut values = vec![0.0; t.rows * t.cols];
         t.quant.dequantize(&self.file.bytes()[t.range.clone()], &mut values);
+        values
+    }
+
+    fn vector(&self, name: &str) -> Buffer {
+        let values = self.values(name);
         self.device.values(1, values.len(), &values)
+    }
+
+    /// What a block uses lies together.
+    fn layer(&self, arch: &Arch, layer: usize) -> LayerWeights {
+        let target = |tensor| Target::ALL.into_iter().find(|t| t.tensor() == tensor);
+        let (matrices, vectors): (Vec<LayerTensor>, Vec<LayerTensor>) =
+            arch.layer_tensors().partition(|&tensor| target(tensor).is_some());
+        let mut quants = [Quant::F32; 7];
+        let matrix = |&tensor: &LayerTensor| {
+            let t = self.info(&tensor.full_name(layer));
+            if let Some(target) = target(tensor) {
+                quants[target as usize] = t.quant;
+            }
+            let bytes = Arc::new(self.file.clone());
+            let (range, shape) = (t.range.clone(), (t.rows, t.cols));
+            WeightSource { bytes, range, shape, quant: t.quant }
+        };
+        let weights = self.device.weights(matrices.iter().map(matrix).collect());
+        let mut tensors: Vec<_> = matrices.into_iter().zip(weights).collect();
+        let values: Vec<Vec<f32>> =
+            vectors.iter().map(|tensor| self.values(&tensor.full_name(layer))).collect();
+        let shapes: Vec<_> = values.iter().map(|values| (1, values.len())).collect();
+        let buffers = self.device.zeros_together(&shapes);
+        for ((tensor, buffer), values) in vectors.into_iter().zip(buffers).zip(values) {
+            self.device.write(&buffer, 0, &values);
+            tensors.push((tensor, buffer));
+        }
+        LayerWeights { tensors, quants }
     }
 
     /// Frequencies are divided by these, so a zero or a NaN would turn every key into NaN.
@@ -84,25 +117,7 @@ impl Weights {
     ) -> Result<Weights, ModelError> {
         let b = Binder { gguf, file, device };
         let (embedding, embedding_quant) = b.matrix("token_embd.weight");
-        let layers = (0..arch.layers)
-            .map(|layer| {
-                let mut quants = [Quant::F32; 7];
-                let tensors = arch
-                    .layer_tensors()
-                    .map(|tensor| {
-                        let name = tensor.full_name(layer);
-                        let target = Target::ALL.into_iter().find(|t| t.tensor() == tensor);
-                        let Some(target) = target else {
-                            return (tensor, b.vector(&name));
-                        };
-                        let (buffer, quant) = b.matrix(&name);
-                        quants[target as usize] = quant;
-                        (tensor, buffer)
-                    })
-                    .collect();
-                LayerWeights { tensors, quants }
-            })
-            .collect();
+        let layers = (0..arch.layers).map(|layer| b.layer(arch, layer)).collect();
         Ok(Weights {
             embedding,
             embedding_quant,

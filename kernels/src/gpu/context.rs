@@ -1,5 +1,6 @@
 //! The adapter that was chosen, and what may go wrong with it.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blocklist::{self, Without};
@@ -36,6 +37,8 @@ pub(super) struct Context {
     pub buffer_bytes: u64,
     pub reduce: Reduce,
     pub broken_kernel: Option<String>,
+    /// Bytes of all pages.
+    pub held: Arc<AtomicU64>,
     fault: Arc<Mutex<Option<DeviceError>>>,
 }
 
@@ -113,6 +116,7 @@ impl Context {
             buffer_bytes: limits.max_buffer_size,
             reduce,
             broken_kernel: choice.broken_kernel.clone(),
+            held: Arc::default(),
             fault,
         })
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Storage;
+use super::fuse::{Piece, fuse, unfused};
 use super::ops::{self, Emit};
 use super::pipeline::Pipelines;
 use super::recorder::Recorder;
@@ -11,8 +12,7 @@ use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Kernel};
 use crate::bind::Checked;
 use crate::device::{Buffer, Cursor};
 use crate::gpu::context::Context;
-use crate::layout::{Piece, layout, len, needed_steps};
-use crate::op::Step;
+use crate::layout::{self, layout, len, needed_steps};
 use crate::program::{Program, Slot};
 
 /// Stretches of the arena begin at multiples of this many f32: no adapter asks for more than 256
@@ -26,7 +26,7 @@ pub(crate) struct Exec {
     bound: Vec<Slot>,
     /// By slot.
     places: Vec<Place>,
-    steps: Vec<Planned>,
+    pieces: Vec<Planned>,
     arena_len: usize,
 }
 
@@ -41,9 +41,9 @@ pub(super) enum Place {
     Bound(usize),
 }
 
-/// A step and its work space in the arena.
+/// A piece and its work space in the arena.
 pub(super) struct Planned {
-    pub step: Step,
+    pub piece: Piece,
     pub work: usize,
 }
 
@@ -77,8 +77,10 @@ pub(super) enum Operand {
     None,
     /// `len` f32 of the arena.
     Arena { offset: usize, len: usize },
-    /// A page of the bound buffer of this number.
-    Bound { number: usize, page: usize },
+    /// A panel of the bound buffer of this number.
+    Bound { number: usize, panel: usize },
+    /// The page that this buffer lies in.
+    Page { number: usize },
     /// A table of the recorder.
     Table(u64),
 }
@@ -95,16 +97,20 @@ pub(super) struct Dispatch {
 }
 
 impl Exec {
-    pub(super) fn new(context: &Context, program: &Program, max_tokens: usize) -> Exec {
+    /// `fused` is off only in tests.
+    pub(super) fn new(
+        context: &Context,
+        program: &Program,
+        max_tokens: usize,
+        fused: bool,
+    ) -> Exec {
         assert!(max_tokens > 0, "a run has at least one token");
         let bound = program.bound();
         let steps = needed_steps(program);
-        let piece = |step| {
-            let work = ops::work_len(program, step, max_tokens);
-            Piece { steps: std::slice::from_ref(step), work }
-        };
-        let pieces: Vec<Piece<'_>> = steps.iter().map(piece).collect();
-        let layout = layout(program, &pieces, max_tokens, LINE);
+        let pieces = if fused && max_tokens == 1 { fuse(program, steps) } else { unfused(steps) };
+        let lifetimes: Vec<_> =
+            pieces.iter().map(|piece| lifetime(program, piece, max_tokens)).collect();
+        let layout = layout(program, &lifetimes, max_tokens, LINE);
         let mut places = vec![Place::Unused; program.slots().count()];
         for (number, slot) in bound.iter().enumerate() {
             places[slot.index()] = Place::Bound(number);
@@ -114,20 +120,20 @@ impl Exec {
             context.expect_room(4 * len(program, slot, max_tokens));
         }
         let works = layout.works.into_iter().map(|(work, _)| work);
-        let steps = steps.into_iter().zip(works).map(|(step, work)| Planned { step, work });
+        let pieces = pieces.into_iter().zip(works).map(|(piece, work)| Planned { piece, work });
         let (program, arena_len) = (program.clone(), layout.len);
-        Exec { program, max_tokens, bound, places, steps: steps.collect(), arena_len }
+        Exec { program, max_tokens, bound, places, pieces: pieces.collect(), arena_len }
     }
 
     pub(crate) fn peak_bytes(&self) -> usize {
         self.arena_len * size_of::<f32>()
     }
 
-    /// Every kernel that a run may call.
+    /// Every kernel that a run calls, if what is used together lies together.
     pub(crate) fn kernels(&self) -> Vec<Kernel> {
-        let steps = self.steps.iter();
-        steps
-            .flat_map(|planned| ops::kernels(&self.program, &planned.step, self.max_tokens))
+        let pieces = self.pieces.iter();
+        pieces
+            .flat_map(|planned| ops::kernels(&self.program, &planned.piece, self.max_tokens))
             .collect()
     }
 
@@ -156,7 +162,7 @@ impl Exec {
             return;
         }
         let mut emit = Emit::new(self, bindings, cursor, context, recorder);
-        self.steps.iter().for_each(|planned| emit.step(planned));
+        self.pieces.iter().for_each(|planned| emit.piece(planned));
         let dispatches = emit.dispatches;
         recorder.fit_arena(context, self.peak_bytes());
         let mut groups = bindings.groups.lock().unwrap_or_else(PoisonError::into_inner);
@@ -177,21 +183,20 @@ impl Exec {
                 unreachable!("an output is made by a step")
             };
             let storage = &bindings.storages[bindings.numbers[self.number(slot)]];
-            *storage.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
             let bytes = 4 * len(&self.program, slot, tokens);
-            recorder.copy_out(context, 4 * offset, &storage.pages[0].buffer, bytes);
+            recorder.copy_out(context, 4 * offset, storage.written_at(0), bytes);
         }
         recorder.submit_if_long(context);
     }
 
-    /// Where a slot is, as an operand; of a bound buffer the first page.
+    /// Where a slot is, as an operand; of a bound buffer the first panel.
     pub(super) fn operand(&self, bindings: &Bindings, slot: Slot) -> Operand {
         match self.places[slot.index()] {
             Place::Unused => unreachable!("no step makes it"),
             Place::Arena(offset) => {
                 Operand::Arena { offset, len: len(&self.program, slot, self.max_tokens) }
             }
-            Place::Bound(number) => Operand::Bound { number: bindings.numbers[number], page: 0 },
+            Place::Bound(number) => Operand::Bound { number: bindings.numbers[number], panel: 0 },
         }
     }
 
@@ -199,4 +204,11 @@ impl Exec {
     fn number(&self, slot: Slot) -> usize {
         self.bound.partition_point(|&bound| bound < slot)
     }
+}
+
+/// What the planner of the arena has to know of a piece. Its steps may have to run one by one, so
+/// everything between them has its place.
+fn lifetime<'a>(program: &Program, piece: &'a Piece, max_tokens: usize) -> layout::Piece<'a> {
+    let works = piece.steps.iter().map(|step| ops::work_len(program, step, max_tokens));
+    layout::Piece { steps: &piece.steps, work: works.max().unwrap_or(0) }
 }

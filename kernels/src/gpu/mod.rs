@@ -2,7 +2,8 @@
 //!
 //! The same programs as on the CPU, forward and backward. [`context`] chooses the adapter,
 //! [`shader`] puts the kernels together from the `.wgsl` files, [`pipeline`] compiles them,
-//! [`selftest`] tries them, [`pack`] and [`storage`] hold the buffers, [`ops`] says which kernels an op is, [`exec`] plans a
+//! [`selftest`] tries them, [`page`], [`pack`] and [`storage`] hold the buffers, [`fuse`] says what is
+//! one kernel for one token and [`ops`] which kernels an op is, [`exec`] plans a
 //! program and [`recorder`] takes its commands to the GPU.
 //!
 //! A run only records; the GPU works when the host reads, or has recorded much. Whatever fails
@@ -12,8 +13,10 @@
 mod blocklist;
 mod context;
 mod exec;
+mod fuse;
 mod ops;
 mod pack;
+mod page;
 mod pipeline;
 mod recorder;
 pub(crate) mod selftest;
@@ -26,13 +29,13 @@ pub(crate) use exec::{Bindings, Exec};
 pub use storage::Storage;
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::device::{Cursor, SharedBytes};
+use crate::device::{Cursor, WeightSource};
 use crate::fault::DeviceError;
 use crate::program::{Element, Program};
-use crate::quant::Quant;
 use context::Context;
 use pipeline::Pipelines;
 use recorder::Recorder;
@@ -80,6 +83,11 @@ impl Gpu {
         self.tried.cost()
     }
 
+    /// Bytes of all memory that is held for buffers and programs.
+    pub fn bytes(&self) -> u64 {
+        self.context.held.load(Ordering::Relaxed)
+    }
+
     /// Why the device has stopped, if it has.
     pub fn fault(&self) -> Option<DeviceError> {
         self.context.fault()
@@ -91,18 +99,12 @@ impl Gpu {
         self.context.fail(DeviceError::Lost { why: "given up".into() });
     }
 
-    pub(crate) fn weight(
-        &self,
-        bytes: SharedBytes,
-        range: Range<usize>,
-        shape: (usize, usize),
-        quant: Quant,
-    ) -> Arc<Storage> {
-        Arc::new(Storage::weight(&self.context, bytes, range, shape, quant))
+    pub(crate) fn weights(&self, sources: Vec<WeightSource>) -> Vec<Arc<Storage>> {
+        Storage::weights(&self.context, sources).into_iter().map(Arc::new).collect()
     }
 
-    pub(crate) fn zeroed(&self, shape: (usize, usize), element: Element) -> Arc<Storage> {
-        Arc::new(Storage::zeroed(&self.context, shape, element))
+    pub(crate) fn zeroed(&self, shapes: &[(usize, usize)], element: Element) -> Vec<Arc<Storage>> {
+        Storage::zeroed(&self.context, shapes, element).into_iter().map(Arc::new).collect()
     }
 
     pub(crate) fn write(&self, storage: &Storage, offset: usize, values: &[f32]) {
@@ -130,8 +132,8 @@ impl Gpu {
         self.recorder().copy(&self.context, from, to, 4 * range.len());
     }
 
-    pub(crate) fn compile(&self, program: &Program, max_tokens: usize) -> Exec {
-        let exec = Exec::new(&self.context, program, max_tokens);
+    pub(crate) fn compile(&self, program: &Program, max_tokens: usize, fused: bool) -> Exec {
+        let exec = Exec::new(&self.context, program, max_tokens, fused);
         self.pipelines.prepare(&self.context, &exec.kernels());
         exec
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::Storage;
 use super::context::Context;
 use super::exec::{Dispatch, Operand};
+use super::page::Page;
 use super::pipeline::Pipeline;
-use super::storage::scratch;
+use super::storage::Place;
 use super::tables::Tables;
 
 /// What has been recorded and not yet been submitted, the arena, and the tables.
@@ -16,9 +17,10 @@ use super::tables::Tables;
 pub(super) struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
     recorded: usize,
-    arena: wgpu::Buffer,
+    arena: Page,
     arena_number: u64,
-    nothing: wgpu::Buffer,
+    /// What is bound for nothing: to be read, and to be written.
+    nothing: [Page; 2],
     pub tables: Tables,
     /// Dispatches since the start.
     pub dispatches: u64,
@@ -32,9 +34,9 @@ impl Recorder {
         Recorder {
             encoder: None,
             recorded: 0,
-            arena: scratch(context, 16),
+            arena: Page::new(context, 16),
             arena_number: 1,
-            nothing: scratch(context, 16),
+            nothing: [Page::new(context, 16), Page::new(context, 16)],
             tables: Tables::default(),
             dispatches: 0,
         }
@@ -46,14 +48,14 @@ impl Recorder {
     }
 
     pub fn arena_bytes(&self) -> u64 {
-        self.arena.size()
+        self.arena.bytes()
     }
 
     /// Makes the arena as large as a program needs it.
     pub fn fit_arena(&mut self, context: &Context, bytes: usize) {
-        if (bytes as u64) > self.arena.size() {
+        if (bytes as u64) > self.arena.bytes() {
             self.submit(context);
-            self.arena = scratch(context, bytes);
+            self.arena = Page::new(context, bytes as u64);
             self.arena_number += 1;
         }
     }
@@ -65,24 +67,21 @@ impl Recorder {
         dispatch: &Dispatch,
         storages: &[Arc<Storage>],
     ) -> wgpu::BindGroup {
-        let (_, count) = dispatch.kernel.bindings();
+        let (reads, count) = dispatch.kernel.bindings();
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..count)
             .zip(&dispatch.operands)
             .map(|(binding, operand)| wgpu::BindGroupEntry {
                 binding,
                 resource: match *operand {
-                    Operand::None => self.nothing.as_entire_binding(),
+                    Operand::None => self.nothing[usize::from(binding >= reads)].whole(),
                     Operand::Arena { offset, len } => {
-                        wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                            buffer: &self.arena,
-                            offset: 4 * offset as u64,
-                            size: std::num::NonZeroU64::new(4 * len as u64),
-                        })
+                        self.arena.part(4 * offset as u64, 4 * len as u64)
                     }
-                    Operand::Bound { number, page } => {
-                        storages[number].pages[page].buffer.as_entire_binding()
+                    Operand::Bound { number, panel } => {
+                        storages[number].panels[panel].stretch.binding()
                     }
-                    Operand::Table(id) => self.tables.buffer(id).as_entire_binding(),
+                    Operand::Page { number } => storages[number].panels[0].stretch.page.whole(),
+                    Operand::Table(id) => self.tables.binding(id),
                 },
             })
             .collect();
@@ -112,19 +111,18 @@ impl Recorder {
         self.dispatches += 1;
     }
 
-    /// Copies from byte `offset` of the arena to the start of a buffer.
-    pub fn copy_out(&mut self, context: &Context, offset: usize, to: &wgpu::Buffer, bytes: usize) {
-        let arena = self.arena.clone();
-        let encoder = self.encoder(context);
-        encoder.copy_buffer_to_buffer(&arena, offset as u64, to, 0, bytes as u64);
+    /// Copies from byte `offset` of the arena to a buffer.
+    pub fn copy_out(&mut self, context: &Context, offset: usize, to: Place<'_>, bytes: usize) {
+        let arena = self.arena.buffer.clone();
+        self.copy(context, (&arena, offset as u64), to, bytes);
     }
 
     /// Copies `bytes` from one place to another, which may be the same buffer.
     pub fn copy(
         &mut self,
         context: &Context,
-        (from, from_byte): (&wgpu::Buffer, u64),
-        (to, to_byte): (&wgpu::Buffer, u64),
+        (from, from_byte): Place<'_>,
+        (to, to_byte): Place<'_>,
         bytes: usize,
     ) {
         if bytes == 0 || context.fault().is_some() {
@@ -136,10 +134,10 @@ impl Recorder {
             return;
         }
         // No command copies within one buffer.
-        let between = scratch(context, bytes);
+        let between = Page::new(context, bytes as u64);
         let encoder = self.encoder(context);
-        encoder.copy_buffer_to_buffer(from, from_byte, &between, 0, bytes as u64);
-        encoder.copy_buffer_to_buffer(&between, 0, to, to_byte, bytes as u64);
+        encoder.copy_buffer_to_buffer(from, from_byte, &between.buffer, 0, bytes as u64);
+        encoder.copy_buffer_to_buffer(&between.buffer, 0, to, to_byte, bytes as u64);
     }
 
     pub fn submit_if_long(&mut self, context: &Context) {

@@ -8,8 +8,9 @@ use half::f16;
 
 use super::context::Context;
 use super::pack;
+use super::page::Stretch;
 use super::recorder::Recorder;
-use crate::device::SharedBytes;
+use crate::device::{SharedBytes, WeightSource};
 use crate::fault::DeviceError;
 use crate::program::Element;
 use crate::quant::Quant;
@@ -19,8 +20,8 @@ pub struct Storage {
     pub(super) element: Element,
     rows: usize,
     cols: usize,
-    /// Whole rows each. What is not a weight has one page.
-    pub(super) pages: Vec<Page>,
+    /// Whole rows each. What is not a weight has one.
+    pub(super) panels: Vec<Panel>,
     /// Where a frozen weight came from.
     source: Option<(SharedBytes, Range<usize>)>,
     /// The values, once the host has asked for them; what the host writes clears it.
@@ -28,8 +29,8 @@ pub struct Storage {
 }
 
 /// Some rows of a buffer, in memory that can be bound at once.
-pub(super) struct Page {
-    pub buffer: wgpu::Buffer,
+pub(super) struct Panel {
+    pub stretch: Stretch,
     pub first_row: usize,
     pub rows: usize,
 }
@@ -38,46 +39,52 @@ pub(super) struct Page {
 const UPLOAD_BYTES: usize = 16 << 20;
 
 impl Storage {
-    pub(super) fn weight(
-        context: &Context,
-        bytes: SharedBytes,
-        range: Range<usize>,
-        (rows, cols): (usize, usize),
-        quant: Quant,
-    ) -> Storage {
-        let row_bytes = quant.row_bytes(cols).expect("checked by the caller");
-        let per_page = rows_per_page(context, quant, rows, cols);
-        let mut pages = Vec::new();
-        for first_row in (0..rows).step_by(per_page) {
-            let rows = per_page.min(rows - first_row);
-            let start = range.start + first_row * row_bytes;
-            let file = &(*bytes).as_ref()[start..start + rows * row_bytes];
-            let packed = pack::pack(quant, file, rows, cols);
-            let buffer = make(context, packed.len());
-            upload(context, &buffer, &packed);
-            pages.push(Page { buffer, first_row, rows });
-        }
-        let source = Some((bytes, range));
-        Storage {
-            element: Element::Value(quant),
-            rows,
-            cols,
-            pages,
-            source,
-            known: Mutex::default(),
-        }
+    /// Weights that are used together. Those of F32 lie in pages of their own: a page is either
+    /// read only or written too, and kernels read norms and biases beside what they write.
+    pub(super) fn weights(context: &Context, sources: Vec<WeightSource>) -> Vec<Storage> {
+        let parts: Vec<Vec<Range<usize>>> =
+            sources.iter().map(|source| rows_of_panels(context, source)).collect();
+        let packed_bytes = |(source, rows): (&WeightSource, &Range<usize>)| {
+            pack::page_bytes(source.quant, rows.len(), source.shape.1)
+        };
+        let mut made = [false, true].map(|floats| {
+            let chosen = sources.iter().zip(&parts);
+            let chosen = chosen.filter(|(source, _)| (source.quant == Quant::F32) == floats);
+            let rows = chosen.flat_map(|(source, rows)| rows.iter().map(move |r| (source, r)));
+            let lengths: Vec<usize> = rows.map(packed_bytes).collect();
+            Stretch::together(context, &lengths).into_iter()
+        });
+        let weight = |(source, rows): (WeightSource, Vec<Range<usize>>)| {
+            let stretches = &mut made[usize::from(source.quant == Quant::F32)];
+            let stretches = stretches.take(rows.len());
+            let panels = rows.iter().zip(stretches);
+            let panels = panels.map(|(rows, stretch)| {
+                upload(context, &stretch, &packed(&source, rows));
+                Panel { stretch, first_row: rows.start, rows: rows.len() }
+            });
+            let panels = panels.collect();
+            let WeightSource { bytes, range, shape: (rows, cols), quant } = source;
+            let (element, source) = (Element::Value(quant), Some((bytes, range)));
+            Storage { element, rows, cols, panels, source, known: Mutex::default() }
+        };
+        sources.into_iter().zip(parts).map(weight).collect()
     }
 
+    /// Zeros that are used together; caches lie by themselves.
     pub(super) fn zeroed(
         context: &Context,
-        (rows, cols): (usize, usize),
+        shapes: &[(usize, usize)],
         element: Element,
-    ) -> Storage {
-        let bytes = 4 * row_words(element, cols) * rows;
-        context.expect_room(bytes);
-        let buffer = make(context, bytes);
-        let pages = vec![Page { buffer, first_row: 0, rows }];
-        Storage { element, rows, cols, pages, source: None, known: Mutex::default() }
+    ) -> Vec<Storage> {
+        let bytes = |&(rows, cols): &(usize, usize)| 4 * row_words(element, cols) * rows;
+        let lengths: Vec<usize> = shapes.iter().map(bytes).collect();
+        lengths.iter().for_each(|&bytes| context.expect_room(bytes));
+        let stretches = Stretch::together(context, &lengths);
+        let storage = |(&(rows, cols), stretch)| {
+            let panels = vec![Panel { stretch, first_row: 0, rows }];
+            Storage { element, rows, cols, panels, source: None, known: Mutex::default() }
+        };
+        shapes.iter().zip(stretches).map(storage).collect()
     }
 
     /// See [`Buffer::bytes`](crate::Buffer::bytes).
@@ -93,8 +100,15 @@ impl Storage {
         self.element
     }
 
-    fn buffer(&self) -> &wgpu::Buffer {
-        &self.pages[0].buffer
+    /// Where byte `offset` is.
+    pub(super) fn at(&self, offset: u64) -> Place<'_> {
+        let Stretch { page, offset: first, .. } = &self.panels[0].stretch;
+        (&page.buffer, first + offset)
+    }
+
+    fn put(&self, context: &Context, offset: u64, bytes: &[u8]) {
+        let (buffer, offset) = self.at(offset);
+        context.queue.write_buffer(buffer, offset, bytes);
     }
 
     pub(super) fn write(&self, context: &Context, offset: usize, values: &[f32]) {
@@ -105,8 +119,7 @@ impl Storage {
             Element::Id => panic!("ids are written by write_ids"),
             Element::Value(Quant::F16) => self.write_halves(context, offset, values),
             Element::Value(_) => {
-                let bytes = bytemuck::cast_slice(values);
-                context.queue.write_buffer(self.buffer(), 4 * offset as u64, bytes);
+                self.put(context, 4 * offset as u64, bytemuck::cast_slice(values));
             }
         }
     }
@@ -117,7 +130,7 @@ impl Storage {
         let rows = offset / self.cols..(offset + values.len()).div_ceil(self.cols);
         let mut halves = vec![0_u16; rows.len() * stride];
         let start = 2 * (rows.start * stride) as u64;
-        if !read_bytes(context, self.buffer(), start, bytemuck::cast_slice_mut(&mut halves)) {
+        if !read_bytes(context, self.at(start), bytemuck::cast_slice_mut(&mut halves)) {
             return;
         }
         for (i, &value) in values.iter().enumerate() {
@@ -125,31 +138,30 @@ impl Storage {
             let to = &mut halves[(at / self.cols - rows.start) * stride + at % self.cols];
             *to = f16::from_f32(value).to_bits();
         }
-        context.queue.write_buffer(self.buffer(), start, bytemuck::cast_slice(&halves));
+        self.put(context, start, bytemuck::cast_slice(&halves));
     }
 
     pub(super) fn write_ids(&self, context: &Context, offset: usize, ids: &[u32]) {
         assert_eq!(self.element, Element::Id, "the buffer does not hold ids");
         self.expect_within(offset, ids.len());
-        context.queue.write_buffer(self.buffer(), 4 * offset as u64, bytemuck::cast_slice(ids));
+        self.put(context, 4 * offset as u64, bytemuck::cast_slice(ids));
     }
 
     /// Zeros if the device has failed.
     pub(super) fn read_ids(&self, context: &Context, offset: usize, ids: &mut [u32]) {
         assert_eq!(self.element, Element::Id, "the buffer does not hold ids");
         self.expect_within(offset, ids.len());
-        let bytes = bytemuck::cast_slice_mut(ids);
-        read_bytes(context, self.buffer(), 4 * offset as u64, bytes);
+        read_bytes(context, self.at(4 * offset as u64), bytemuck::cast_slice_mut(ids));
     }
 
     /// Where element `offset` of a buffer of f32 values is.
-    pub(super) fn values_at(&self, offset: usize) -> (&wgpu::Buffer, u64) {
+    pub(super) fn values_at(&self, offset: usize) -> Place<'_> {
         assert!(self.source.is_none(), "a frozen weight is not copied");
-        (self.buffer(), 4 * offset as u64)
+        self.at(4 * offset as u64)
     }
 
     /// As [`Storage::values_at`], for what the GPU is about to write.
-    pub(super) fn written_at(&self, offset: usize) -> (&wgpu::Buffer, u64) {
+    pub(super) fn written_at(&self, offset: usize) -> Place<'_> {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.values_at(offset)
     }
@@ -174,7 +186,7 @@ impl Storage {
             let rows = offset / self.cols..(offset + values.len()).div_ceil(self.cols);
             let mut halves = vec![0_u16; rows.len() * stride];
             let start = 2 * (rows.start * stride) as u64;
-            read_bytes(context, self.buffer(), start, bytemuck::cast_slice_mut(&mut halves));
+            read_bytes(context, self.at(start), bytemuck::cast_slice_mut(&mut halves));
             for (i, value) in values.iter_mut().enumerate() {
                 let at = offset + i;
                 let bits = halves[(at / self.cols - rows.start) * stride + at % self.cols];
@@ -182,8 +194,7 @@ impl Storage {
             }
             return;
         }
-        let bytes = bytemuck::cast_slice_mut(values);
-        read_bytes(context, self.buffer(), 4 * offset as u64, bytes);
+        read_bytes(context, self.at(4 * offset as u64), bytemuck::cast_slice_mut(values));
     }
 
     /// All values of a small buffer that is seldom written.
@@ -208,52 +219,45 @@ impl Storage {
     }
 }
 
+/// A byte of a buffer.
+pub(super) type Place<'a> = (&'a wgpu::Buffer, u64);
+
 /// Words of a row of what is not a weight: halves go two to a word.
 fn row_words(element: Element, cols: usize) -> usize {
     if element == Element::Value(Quant::F16) { cols.div_ceil(2) } else { cols }
 }
 
-fn rows_per_page(context: &Context, quant: Quant, rows: usize, cols: usize) -> usize {
-    let fits = |rows| pack::page_bytes(quant, rows, cols) <= context.page_bytes;
-    if fits(rows) {
-        return rows;
+/// The rows of a weight's panels: one, unless it is too large for a page.
+fn rows_of_panels(context: &Context, source: &WeightSource) -> Vec<Range<usize>> {
+    let &WeightSource { shape: (rows, cols), quant, .. } = source;
+    let mut most = rows;
+    if pack::page_bytes(quant, rows, cols) > context.page_bytes {
+        let row = pack::page_bytes(quant, 8, cols).div_ceil(8);
+        most = (context.page_bytes.saturating_sub(16) / row).max(1);
     }
-    let row = pack::page_bytes(quant, 8, cols).div_ceil(8);
-    (context.page_bytes.saturating_sub(16) / row).max(1)
+    let of = |first: usize| first..rows.min(first + most);
+    (0..rows).step_by(most).map(of).collect()
 }
 
-fn make(context: &Context, bytes: usize) -> wgpu::Buffer {
-    let mut size = (bytes as u64).next_multiple_of(16).max(16);
-    if size > context.buffer_bytes {
-        context.fail(DeviceError::OutOfMemory);
-        size = 16;
-    }
-    context.device.create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size,
-        usage: wgpu::BufferUsages::STORAGE
-            | wgpu::BufferUsages::COPY_SRC
-            | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    })
+fn packed(source: &WeightSource, rows: &Range<usize>) -> Vec<u8> {
+    let &WeightSource { ref bytes, ref range, shape: (_, cols), quant } = source;
+    let row_bytes = quant.row_bytes(cols).expect("checked by the caller");
+    let [start, end] = [rows.start, rows.end].map(|row| range.start + row * row_bytes);
+    pack::pack(quant, &(**bytes).as_ref()[start..end], rows.len(), cols)
 }
 
-/// Memory that programs write and read by themselves.
-pub(super) fn scratch(context: &Context, bytes: usize) -> wgpu::Buffer {
-    make(context, bytes)
-}
-
-fn upload(context: &Context, buffer: &wgpu::Buffer, bytes: &[u8]) {
+fn upload(context: &Context, stretch: &Stretch, bytes: &[u8]) {
     if context.fault().is_some() {
         return;
     }
     for (i, part) in bytes.chunks(UPLOAD_BYTES).enumerate() {
+        let offset = stretch.offset + (i * UPLOAD_BYTES) as u64;
         if part.len().is_multiple_of(4) {
-            context.queue.write_buffer(buffer, (i * UPLOAD_BYTES) as u64, part);
+            context.queue.write_buffer(&stretch.page.buffer, offset, part);
         } else {
             let mut padded = part.to_vec();
             padded.resize(part.len().next_multiple_of(4), 0);
-            context.queue.write_buffer(buffer, (i * UPLOAD_BYTES) as u64, &padded);
+            context.queue.write_buffer(&stretch.page.buffer, offset, &padded);
         }
         // The driver's copy is freed when it has arrived.
         context.queue.submit([]);
@@ -264,7 +268,7 @@ fn upload(context: &Context, buffer: &wgpu::Buffer, bytes: &[u8]) {
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Waits for all that was submitted. `false`, and nothing read, if the device has failed.
-fn read_bytes(context: &Context, buffer: &wgpu::Buffer, offset: u64, bytes: &mut [u8]) -> bool {
+fn read_bytes(context: &Context, (buffer, offset): Place<'_>, bytes: &mut [u8]) -> bool {
     if bytes.is_empty() || context.fault().is_some() {
         return context.fault().is_none();
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::context::Context;
-use super::storage::scratch;
+use super::page::Page;
 use crate::device::Cursor;
 use crate::op::Rope;
 
@@ -22,7 +22,7 @@ struct Table {
     factors: Option<Arc<[f32]>>,
     cursor: Cursor,
     /// `(T, dims)`: the cosines of a token's pairs, then the sines.
-    buffer: wgpu::Buffer,
+    page: Page,
 }
 
 /// More ropes than any model has.
@@ -57,27 +57,28 @@ impl Tables {
     ) -> u64 {
         let turns = turns(&rope, factors.map(|factors| &factors[..]), cursor);
         let bytes = 4 * turns.len() as u64;
-        let fits = |table: &Table| table.is_for(&rope, factors) && table.buffer.size() >= bytes;
+        let fits = |table: &Table| table.is_for(&rope, factors) && table.page.bytes() >= bytes;
         let at = match self.all.iter().position(fits) {
             Some(at) => at,
             None => {
                 self.all.retain(|table| !table.is_for(&rope, factors));
                 self.next += 1;
-                let buffer = scratch(context, bytes as usize);
+                let page = Page::new(context, bytes);
                 let factors = factors.cloned();
-                self.all.push(Table { id: self.next, rope, factors, cursor, buffer });
+                self.all.push(Table { id: self.next, rope, factors, cursor, page });
                 self.all.len() - 1
             }
         };
         let table = &mut self.all[at];
         table.cursor = cursor;
-        context.queue.write_buffer(&table.buffer, 0, bytemuck::cast_slice(&turns));
+        context.queue.write_buffer(&table.page.buffer, 0, bytemuck::cast_slice(&turns));
         table.id
     }
 
-    pub fn buffer(&self, id: u64) -> &wgpu::Buffer {
+    pub fn binding(&self, id: u64) -> wgpu::BindingResource<'_> {
         let table = self.all.iter().find(|table| table.id == id);
-        &table.expect("tables are forgotten between runs only").buffer
+        let page = &table.expect("tables are forgotten between runs only").page;
+        page.whole()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use half::{bf16, f16};
 use sapwood_kernels::cpu::Isa;
 use sapwood_kernels::reference::{self, Dual, Real, Tensor, Tensors};
 use sapwood_kernels::*;
@@ -91,10 +92,48 @@ fn floats(tensor: &Tensor<f64>) -> Vec<f32> {
     tensor.data.iter().map(|&value| value as f32).collect()
 }
 
+/// Of types that the reference quantizer does not write: blocks that depend on the shape alone.
 fn bytes(quant: Quant, tensor: &Tensor<f64>) -> Vec<u8> {
+    use Quant::{BF16, F16, F32, Q4_0, Q4_K, Q8_0};
+    if ![F32, F16, BF16, Q4_0, Q8_0, Q4_K].contains(&quant) {
+        return blocks(quant, tensor.rows, tensor.cols, (tensor.cols as f64).powf(-0.5)).0;
+    }
     let mut bytes = Vec::new();
     quant.quantize(&floats(tensor), &mut bytes);
     bytes
+}
+
+/// Blocks of random bits under sound scales, and their values: about as large as `gain`.
+pub fn blocks(quant: Quant, rows: usize, cols: usize, gain: f64) -> (Vec<u8>, Tensor<f64>) {
+    let mut rng = Rng(3);
+    let count = rows * cols / quant.block_len();
+    let mut bytes = Vec::new();
+    for _ in 0..count {
+        let mut block: Vec<u8> = (0..quant.block_bytes()).map(|_| rng.next() as u8).collect();
+        let mut put = |at: usize, value: f64| {
+            block[at..at + 2].copy_from_slice(&f16::from_f64(gain * value).to_le_bytes());
+        };
+        match quant {
+            Quant::F32 => block = ((gain * rng.value()) as f32).to_le_bytes().to_vec(),
+            Quant::F16 => put(0, rng.value()),
+            Quant::BF16 => block = bf16::from_f64(gain * rng.value()).to_le_bytes().to_vec(),
+            Quant::Q4_0 | Quant::Q5_0 => put(0, 0.1 * rng.value()),
+            Quant::Q8_0 => put(0, 0.01 * rng.value()),
+            Quant::Q4_1 | Quant::Q5_1 => {
+                put(0, 0.1 * rng.value());
+                put(2, 0.1 * rng.value());
+            }
+            Quant::Q4_K | Quant::Q5_K => {
+                put(0, 1e-3 * rng.value());
+                put(2, 1e-3 * rng.value());
+            }
+            Quant::Q6_K => put(208, 1e-4 * rng.value()),
+        }
+        bytes.extend(block);
+    }
+    let mut values = vec![0.0; rows * cols];
+    quant.dequantize(&bytes, &mut values);
+    (bytes, Tensor { rows, cols, data: values.into_iter().map(f64::from).collect() })
 }
 
 /// Every slot after a run of the reference.
@@ -128,16 +167,29 @@ pub fn dual_derivative(
     out.data.iter().zip(&seed.data).map(|(out, seed)| out.tangent * seed).sum()
 }
 
-/// The buffers of a program on a device, filled.
+/// The buffers of a program on a device, filled. Weights lie together, and so do parameters.
 pub fn buffers(
     device: &Device,
     program: &Program,
     operands: &Operands,
     tokens: usize,
 ) -> Vec<(Slot, Buffer)> {
+    let with = |role: Role| move |(slot, _): &&(Slot, _)| program.desc(*slot).role == role;
+    let weight = |(slot, tensor): &(Slot, Tensor<f64>)| {
+        let Element::Value(quant) = program.desc(*slot).element else { unreachable!("a weight") };
+        let bytes = bytes(quant, tensor);
+        let range = 0..bytes.len();
+        let shape = (tensor.rows, tensor.cols);
+        WeightSource { bytes: Arc::new(bytes), range, shape, quant }
+    };
+    let params: Vec<_> = operands.iter().filter(with(Role::Param)).collect();
+    let shapes: Vec<_> = params.iter().map(|(_, tensor)| (tensor.rows, tensor.cols)).collect();
+    let mut params = device.zeros_together(&shapes).into_iter();
+    let weights = operands.iter().filter(with(Role::Weight)).map(weight).collect();
+    let mut weights = device.weights(weights).into_iter();
     let mut buffers: Vec<(Slot, Buffer)> = Vec::new();
     for (slot, tensor) in operands {
-        let (desc, shape) = (program.desc(*slot), (tensor.rows, tensor.cols));
+        let desc = program.desc(*slot);
         let buffer = match (desc.role, desc.element) {
             (_, Element::Id) => {
                 let ids: Vec<u32> = tensor.data.iter().map(|id| id.value() as u32).collect();
@@ -145,17 +197,16 @@ pub fn buffers(
                 device.write_ids(&buffer, 0, &ids);
                 buffer
             }
-            (Role::Weight, Element::Value(quant)) => {
-                let bytes = bytes(quant, tensor);
-                let range = 0..bytes.len();
-                device.weight(Arc::new(bytes), range, shape, quant)
-            }
-            (Role::State, Element::Value(quant)) => {
-                let buffer = device.state(tensor.rows, tensor.cols, quant);
+            (Role::Weight, _) => weights.next().expect("one for each"),
+            (role, Element::Value(quant)) => {
+                let buffer = match role {
+                    Role::Param => params.next().expect("one for each"),
+                    Role::State => device.state(tensor.rows, tensor.cols, quant),
+                    _ => device.zeros(tensor.rows, tensor.cols),
+                };
                 device.write(&buffer, 0, &floats(tensor));
                 buffer
             }
-            _ => device.values(tensor.rows, tensor.cols, &floats(tensor)),
         };
         buffers.push((*slot, buffer));
     }

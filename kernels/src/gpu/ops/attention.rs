@@ -33,7 +33,7 @@ impl Emit<'_> {
         self.call(Kernel::Attention(quant), &operands, &words, grid);
     }
 
-    fn append(&mut self, quant: Quant, rows: [Slot; 2], caches: [Slot; 2]) {
+    pub(super) fn append(&mut self, quant: Quant, rows: [Slot; 2], caches: [Slot; 2]) {
         let (tokens, cols) = (self.tokens(), self.cols(rows[0]));
         let operands = [rows[0], rows[1], caches[0], caches[1]].map(|slot| self.operand(slot));
         let words = [tokens as u32, self.cursor.pos as u32, cols as u32];

@@ -1,12 +1,14 @@
 //! From a step to the kernels that compute it.
 
 mod attention;
+mod decode;
 mod head;
 mod linear;
 mod rows;
 
 use super::context::Context;
 use super::exec::{Bindings, Dispatch, Exec, LINE, Operand, Operands, Planned, Words};
+use super::fuse::Piece;
 use super::pack;
 use super::recorder::Recorder;
 use super::shader::{FEW, IMMEDIATE_BYTES, Kernel};
@@ -25,6 +27,8 @@ pub(super) struct Emit<'a> {
     context: &'a Context,
     recorder: &'a mut Recorder,
     pub dispatches: Vec<Dispatch>,
+    /// Whether the cache has the keys and values of the attention that comes.
+    appended: bool,
 }
 
 /// Work space of a step, handed out piece by piece.
@@ -38,7 +42,7 @@ impl Work {
     }
 }
 
-/// A page of a weight as kernels see it.
+/// A panel of a weight as kernels see it.
 #[derive(Clone, Copy)]
 pub(in crate::gpu) struct Panel {
     operand: Operand,
@@ -63,12 +67,16 @@ impl<'a> Emit<'a> {
         recorder: &'a mut Recorder,
     ) -> Emit<'a> {
         recorder.tables.trim();
-        Emit { exec, bindings, cursor, context, recorder, dispatches: Vec::new() }
+        Emit { exec, bindings, cursor, context, recorder, dispatches: Vec::new(), appended: false }
     }
 
-    pub fn step(&mut self, planned: &Planned) {
-        let step = &planned.step;
-        let work = Work(planned.work);
+    pub fn piece(&mut self, planned: &Planned) {
+        if self.fused(&planned.piece).is_none() {
+            planned.piece.steps.iter().for_each(|step| self.step(step, Work(planned.work)));
+        }
+    }
+
+    fn step(&mut self, step: &Step, work: Work) {
         match step.op {
             Op::Embed { scale } => self.embed(step, scale),
             Op::RmsNorm { eps } => self.rms_norm(step, eps),
@@ -121,16 +129,16 @@ impl<'a> Emit<'a> {
         quant(&self.exec.program, slot)
     }
 
-    /// The pages of a weight.
+    /// The panels of a weight.
     fn panels(&self, slot: Slot) -> Vec<Panel> {
         let Operand::Bound { number, .. } = self.operand(slot) else {
             unreachable!("a weight is bound")
         };
         let cols = self.cols(slot);
-        let pages = self.bindings.storages[number].pages.iter().enumerate();
-        pages
-            .map(|(page, held)| Panel {
-                operand: Operand::Bound { number, page },
+        let panels = self.bindings.storages[number].panels.iter().enumerate();
+        panels
+            .map(|(panel, held)| Panel {
+                operand: Operand::Bound { number, panel },
                 first_row: held.first_row,
                 rows: held.rows,
                 cols,
@@ -187,8 +195,16 @@ pub(super) fn work_len(program: &Program, step: &Step, tokens: usize) -> usize {
     }
 }
 
+/// The kernels that a piece may call.
+pub(super) fn kernels(program: &Program, piece: &Piece, max_tokens: usize) -> Vec<Kernel> {
+    match decode::kernel(program, piece) {
+        Some(kernel) => vec![kernel],
+        None => piece.steps.iter().flat_map(|step| of_step(program, step, max_tokens)).collect(),
+    }
+}
+
 /// The kernels that a step may call.
-pub(super) fn kernels(program: &Program, step: &Step, max_tokens: usize) -> Vec<Kernel> {
+fn of_step(program: &Program, step: &Step, max_tokens: usize) -> Vec<Kernel> {
     let quant = |i: usize| quant(program, step.inputs[i]);
     let mut kernels = match step.op {
         Op::Embed { .. } => vec![Kernel::Embed(quant(1))],

@@ -4,6 +4,7 @@ use super::{Emit, Operand, each};
 use crate::gpu::pack;
 use crate::gpu::shader::Kernel;
 use crate::op::{Activation, Rope, RopeStyle, Step};
+use crate::program::Slot;
 
 impl Emit<'_> {
     pub(super) fn embed(&mut self, step: &Step, scale: f32) {
@@ -39,23 +40,11 @@ impl Emit<'_> {
     }
 
     pub(super) fn rope(&mut self, step: &Step, rope: Rope) {
-        let (context, cursor) = (self.context, self.cursor);
-        let factors = step.inputs.get(1).map(|&slot| {
-            let Operand::Bound { number, .. } = self.operand(slot) else {
-                unreachable!("factors are a weight")
-            };
-            self.bindings.storages[number].values(context, self.recorder)
-        });
-        let found = self.recorder.tables.find(rope, factors.as_ref(), cursor);
-        let table = found.unwrap_or_else(|| {
-            // What was recorded before still reads the old table.
-            self.recorder.submit(context);
-            self.recorder.tables.fill(context, rope, factors.as_ref(), cursor)
-        });
+        let turns = self.turns(rope, step.inputs.get(1).copied());
         let x = step.inputs[0];
         let (tokens, cols) = (self.tokens(), self.cols(x));
         let width = cols / rope.heads;
-        let operands = [Operand::Table(table), self.operand(x), self.operand(step.outputs[0])];
+        let operands = [turns, self.operand(x), self.operand(step.outputs[0])];
         let interleaved = rope.style == RopeStyle::Interleaved;
         let sign: f32 = if rope.inverse { -1.0 } else { 1.0 };
         let sizes = [tokens, cols, width, rope.dims].map(|size| size as u32);
@@ -64,6 +53,23 @@ impl Emit<'_> {
             [tokens_word, cols_word, width_word, dims, u32::from(interleaved), sign.to_bits()];
         let work = tokens * rope.heads * (width - rope.dims / 2);
         self.call(Kernel::Rope, &operands, &words, each(work));
+    }
+
+    /// The table of a rope's angles in this run.
+    pub(super) fn turns(&mut self, rope: Rope, factors: Option<Slot>) -> Operand {
+        let (context, cursor) = (self.context, self.cursor);
+        let factors = factors.map(|slot| {
+            let Operand::Bound { number, .. } = self.operand(slot) else {
+                unreachable!("factors are a weight")
+            };
+            self.bindings.storages[number].values(context, self.recorder)
+        });
+        let found = self.recorder.tables.find(rope, factors.as_ref(), cursor);
+        Operand::Table(found.unwrap_or_else(|| {
+            // What was recorded before still reads the old table.
+            self.recorder.submit(context);
+            self.recorder.tables.fill(context, rope, factors.as_ref(), cursor)
+        }))
     }
 
     pub(super) fn glu(&mut self, step: &Step, activation: Activation) {
@@ -91,7 +97,7 @@ impl Emit<'_> {
     }
 }
 
-fn number(activation: Activation) -> u32 {
+pub(super) fn number(activation: Activation) -> u32 {
     match activation {
         Activation::Silu => 0,
         Activation::GeluTanh => 1,

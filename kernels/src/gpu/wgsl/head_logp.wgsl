@@ -5,7 +5,7 @@ struct Sizes {
 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(0) var<storage, read> targets: array<u32>;
+@group(0) @binding(0) var<storage, read_write> targets: array<u32>;
 @group(0) @binding(1) var<storage, read_write> statistics: array<f32>;
 @group(0) @binding(2) var<storage, read_write> logp: array<f32>;
 

@@ -5,9 +5,9 @@ fn header_byte(header: vec4<u32>, i: u32) -> u32 {
     return (header[1u + (i >> 2u)] >> ((i & 3u) * 8u)) & 255u;
 }
 
-/// Scale and minimum of unit `i` of the page.
-fn scale_and_minimum(i: u32) -> vec2<f32> {
-    let header = page[units() + (i >> 3u)];
+/// Scale and minimum of unit `i` of the panel.
+fn scale_and_minimum(p: Panel, i: u32) -> vec2<f32> {
+    let header = page[p.first + units(p) + (i >> 3u)];
     let j = i & 7u;
     var scale = header_byte(header, j & 3u);
     var minimum = header_byte(header, (j & 3u) + 4u);

@@ -1,24 +1,22 @@
-// Block types: a page is words, four of them loaded at once where they lie together.
+// What block types share: a panel is words, four of them loaded at once where they lie together.
 
-@group(0) @binding(0) var<storage, read> page: array<vec4<u32>>;
-
-fn word(i: u32) -> u32 {
-    return page[i >> 2u][i & 3u];
+fn word(p: Panel, i: u32) -> u32 {
+    return page[p.first + (i >> 2u)][i & 3u];
 }
 
 /// The f16 number `i` from word `first` on.
-fn half(first: u32, i: u32) -> f32 {
-    let pair = unpack2x16float(word(first + (i >> 1u)));
+fn half(p: Panel, first: u32, i: u32) -> f32 {
+    let pair = unpack2x16float(word(p, first + (i >> 1u)));
     return select(pair.x, pair.y, (i & 1u) == 1u);
 }
 
-/// Units of the page.
-fn units() -> u32 {
-    return sizes.page_rows * sizes.page_units;
+/// Units of the panel.
+fn units(p: Panel) -> u32 {
+    return p.rows * p.units;
 }
 
-fn unit_of(row: u32, unit: u32) -> u32 {
-    return row * sizes.page_units + unit;
+fn unit_of(p: Panel, row: u32, unit: u32) -> u32 {
+    return row * p.units + unit;
 }
 
 /// The eight nibbles of a word.

@@ -8,13 +8,13 @@ fn pairs(bits: u32) -> Eight {
     return Eight(16.0 * vec4<f32>(lo), 16.0 * vec4<f32>(hi));
 }
 
-fn eight(row: u32, unit: u32, part: u32) -> Eight {
-    let i = unit_of(row, unit);
-    let n = units();
-    let high = word(n * 4u + i * 2u + (part >> 1u)) >> ((part & 1u) * 16u);
+fn eight_q6_k(p: Panel, row: u32, unit: u32, part: u32) -> Eight {
+    let i = unit_of(p, row, unit);
+    let n = units(p);
+    let high = word(p, n * 4u + i * 2u + (part >> 1u)) >> ((part & 1u) * 16u);
     let byte = i * 2u + (part >> 1u);
-    let bits = word(n * 6u + (byte >> 2u)) << (24u - (byte & 3u) * 8u);
-    let d = half(n * 6u + n / 2u, i >> 3u) * f32(bitcast<i32>(bits) >> 24u);
-    let q = plus(nibbles(page[i][part]), pairs(high));
+    let bits = word(p, n * 6u + (byte >> 2u)) << (24u - (byte & 3u) * 8u);
+    let d = half(p, n * 6u + n / 2u, i >> 3u) * f32(bitcast<i32>(bits) >> 24u);
+    let q = plus(nibbles(page[p.first + i][part]), pairs(high));
     return Eight((q.lo - 32.0) * d, (q.hi - 32.0) * d);
 }

@@ -5,10 +5,10 @@ fn signed_bytes(bits: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(high) >> vec4<u32>(24u));
 }
 
-fn eight(row: u32, unit: u32, part: u32) -> Eight {
-    let i = unit_of(row, unit);
-    let d = half(units() * 8u, i);
-    let quants = page[i * 2u + (part >> 1u)];
+fn eight_q8_0(p: Panel, row: u32, unit: u32, part: u32) -> Eight {
+    let i = unit_of(p, row, unit);
+    let d = half(p, units(p) * 8u, i);
+    let quants = page[p.first + i * 2u + (part >> 1u)];
     let pair = select(quants.xy, quants.zw, (part & 1u) == 1u);
     return Eight(signed_bytes(pair.x) * d, signed_bytes(pair.y) * d);
 }
