@@ -82,8 +82,9 @@ impl Program {
     }
 
     /// Asks for products in f32 however few the tokens. Without it a device may round the
-    /// activations of a few tokens, which is what makes decoding fast; a gradient that is compared
-    /// with longer ones, or a likelihood that decides something, must not depend on that.
+    /// activations of linears (the CPU those of a few tokens, a GPU those of many), which is what
+    /// makes generation fast; a gradient that is compared with longer ones, or a likelihood that
+    /// decides something, must not depend on that.
     pub fn exact(&mut self) {
         self.exact = true;
     }

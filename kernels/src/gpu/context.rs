@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blocklist::{self, Without};
-use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Reduce};
+use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Products, Reduce};
 use crate::fault::DeviceError;
 
 /// Which GPU is wanted.
@@ -17,6 +17,8 @@ pub struct GpuChoice {
     pub backend: Option<String>,
     /// Split weights into pages of at most this many bytes, even if the GPU takes larger ones.
     pub page_bytes: Option<usize>,
+    /// How linears over many tokens are computed; by default as suits the GPU.
+    pub products: Option<Products>,
     /// Take the kernels without subgroup operations, even if the GPU has them.
     pub no_subgroups: bool,
     /// For tests of the self-test: this kernel computes nothing.
@@ -36,6 +38,7 @@ pub(super) struct Context {
     /// The most bytes of one buffer.
     pub buffer_bytes: u64,
     pub reduce: Reduce,
+    pub products: Products,
     pub broken_kernel: Option<String>,
     /// Bytes of all pages.
     pub held: Arc<AtomicU64>,
@@ -80,6 +83,10 @@ impl Context {
             features |= wgpu::Features::SUBGROUP;
             reduce = Reduce::Subgroups;
         }
+        let products = choice.products.unwrap_or_else(|| usual_products(adapter));
+        if products == Products::F16 {
+            features |= wgpu::Features::SHADER_F16;
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("sapwood"),
             required_features: features,
@@ -115,6 +122,7 @@ impl Context {
             page_bytes: choice.page_bytes.unwrap_or(usize::MAX).min(most),
             buffer_bytes: limits.max_buffer_size,
             reduce,
+            products,
             broken_kernel: choice.broken_kernel.clone(),
             held: Arc::default(),
             fault,
@@ -130,7 +138,13 @@ impl Context {
             Reduce::Subgroups if least == most => format!("subgroups of {most}"),
             Reduce::Subgroups => format!("subgroups of {least} to {most}"),
         };
-        format!("gpu, {name}, {} ({driver} {driver_info}), {subgroups}", self.reason)
+        let products = match self.products {
+            Products::F32 => "f32",
+            Products::F16 => "f16",
+            Products::Int8 => "int8",
+        };
+        let reason = &self.reason;
+        format!("gpu, {name}, {reason} ({driver} {driver_info}), {subgroups}, {products} products")
     }
 
     pub fn fault(&self) -> Option<DeviceError> {
@@ -186,6 +200,11 @@ fn obstacle(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Option<String> {
     {
         return Some("takes no immediates".into());
     }
+    if choice.products == Some(Products::F16)
+        && !adapter.features().contains(wgpu::Features::SHADER_F16)
+    {
+        return Some("does not compute with f16".into());
+    }
     let needed = [
         (limits.max_storage_buffers_per_shader_stage, BINDINGS_MAX as u32, "storage buffers"),
         (limits.max_compute_workgroup_storage_size, 16 << 10, "bytes of workgroup memory"),
@@ -194,6 +213,22 @@ fn obstacle(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Option<String> {
     ];
     let short = needed.iter().find(|(has, needs, _)| has < needs);
     short.map(|(has, needs, what)| format!("{has} {what} where {needs} are needed"))
+}
+
+/// How linears over many tokens are best computed.
+///
+/// Four products of bytes are one instruction of most GPUs, and Vulkan and Direct3D pass it on.
+/// Metal has no such operation and OpenGL none that is passed on: there it would be eight
+/// instructions. There, halves save a part of the tiles' traffic. A processor that plays GPU does so
+/// for tests, and is exact.
+fn usual_products(adapter: &wgpu::Adapter) -> Products {
+    let (info, features) = (adapter.get_info(), adapter.features());
+    match (info.device_type, info.backend) {
+        (wgpu::DeviceType::Cpu, _) => Products::F32,
+        (_, wgpu::Backend::Vulkan | wgpu::Backend::Dx12) => Products::Int8,
+        _ if features.contains(wgpu::Features::SHADER_F16) => Products::F16,
+        _ => Products::F32,
+    }
 }
 
 /// Lower is better: a GPU of its own before one that shares memory, an explicit interface before

@@ -8,7 +8,7 @@ use super::fuse::{Piece, fuse, unfused};
 use super::ops::{self, Emit};
 use super::pipeline::Pipelines;
 use super::recorder::Recorder;
-use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Kernel};
+use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Kernel, Products};
 use crate::bind::Checked;
 use crate::device::{Buffer, Cursor};
 use crate::gpu::context::Context;
@@ -28,6 +28,7 @@ pub(crate) struct Exec {
     places: Vec<Place>,
     pieces: Vec<Planned>,
     arena_len: usize,
+    products: Products,
 }
 
 /// Where a slot's values are during a run.
@@ -108,8 +109,10 @@ impl Exec {
         let bound = program.bound();
         let steps = needed_steps(program);
         let pieces = if fused && max_tokens == 1 { fuse(program, steps) } else { unfused(steps) };
-        let lifetimes: Vec<_> =
-            pieces.iter().map(|piece| lifetime(program, piece, max_tokens)).collect();
+        let lifetimes: Vec<_> = pieces
+            .iter()
+            .map(|piece| lifetime(context.products, program, piece, max_tokens))
+            .collect();
         let layout = layout(program, &lifetimes, max_tokens, LINE);
         let mut places = vec![Place::Unused; program.slots().count()];
         for (number, slot) in bound.iter().enumerate() {
@@ -122,7 +125,8 @@ impl Exec {
         let works = layout.works.into_iter().map(|(work, _)| work);
         let pieces = pieces.into_iter().zip(works).map(|(piece, work)| Planned { piece, work });
         let (program, arena_len) = (program.clone(), layout.len);
-        Exec { program, max_tokens, bound, places, pieces: pieces.collect(), arena_len }
+        let (pieces, products) = (pieces.collect(), context.products);
+        Exec { program, max_tokens, bound, places, pieces, arena_len, products }
     }
 
     pub(crate) fn peak_bytes(&self) -> usize {
@@ -132,9 +136,10 @@ impl Exec {
     /// Every kernel that a run calls, if what is used together lies together.
     pub(crate) fn kernels(&self) -> Vec<Kernel> {
         let pieces = self.pieces.iter();
-        pieces
-            .flat_map(|planned| ops::kernels(&self.program, &planned.piece, self.max_tokens))
-            .collect()
+        let of = |planned: &Planned| {
+            ops::kernels(self.products, &self.program, &planned.piece, self.max_tokens)
+        };
+        pieces.flat_map(of).collect()
     }
 
     pub(crate) fn bind(&self, buffers: &[(Slot, &Buffer)]) -> Bindings {
@@ -208,7 +213,12 @@ impl Exec {
 
 /// What the planner of the arena has to know of a piece. Its steps may have to run one by one, so
 /// everything between them has its place.
-fn lifetime<'a>(program: &Program, piece: &'a Piece, max_tokens: usize) -> layout::Piece<'a> {
-    let works = piece.steps.iter().map(|step| ops::work_len(program, step, max_tokens));
+fn lifetime<'a>(
+    usual: Products,
+    program: &Program,
+    piece: &'a Piece,
+    max_tokens: usize,
+) -> layout::Piece<'a> {
+    let works = piece.steps.iter().map(|step| ops::work_len(usual, program, step, max_tokens));
     layout::Piece { steps: &piece.steps, work: works.max().unwrap_or(0) }
 }

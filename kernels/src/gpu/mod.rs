@@ -26,6 +26,7 @@ mod tables;
 
 pub use context::GpuChoice;
 pub(crate) use exec::{Bindings, Exec};
+pub use shader::Products;
 pub use storage::Storage;
 
 use std::ops::Range;

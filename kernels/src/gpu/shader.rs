@@ -11,12 +11,20 @@ use crate::Quant;
 pub enum Kernel {
     /// Rows of a table.
     Embed(Quant),
-    /// `x Wᵀ` for many tokens.
+    /// `x Wᵀ` for many tokens, see [`Products::F32`].
     Linear(Quant),
+    /// See [`Products::F16`].
+    LinearF16(Quant),
+    /// See [`Products::Int8`].
+    LinearInt8(Quant),
+    /// Rows rounded to bytes, for [`Kernel::LinearInt8`].
+    Round,
     /// `x Wᵀ` for up to [`FEW`] tokens.
     LinearFew(Quant),
-    /// `dy W`.
+    /// `dy W`, see [`Products::F32`].
     LinearGrad(Quant),
+    /// See [`Products::F16`].
+    LinearGradF16(Quant),
     /// A product with few columns, in parts.
     Thin,
     /// Adds up the parts.
@@ -65,6 +73,19 @@ pub enum Kernel {
     Gated([Quant; 2]),
 }
 
+/// How a linear over many tokens is computed. Sums are f32 always; programs that are
+/// [`exact`](crate::Program::exact) take the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Products {
+    /// Weights as f32.
+    F32,
+    /// Weights as f16, which the tiles hold twice as many of.
+    F16,
+    /// Quantized weights as they are, activations rounded to a byte with a scale per 32 columns, in
+    /// packed products of four. Gradients and other weights as [`Products::F32`].
+    Int8,
+}
+
 /// How the invocations of a workgroup add up what each has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduce {
@@ -97,9 +118,13 @@ impl Kernel {
     pub fn all() -> Vec<Kernel> {
         use Kernel::*;
         let mut all = vec![Thin, Sum, RmsNorm, RmsNormGrad, Rope, AttentionDelta, AttentionGradQ];
-        all.extend([AttentionGradKv, Glu, GluGrad, Add, HeadShard, HeadLogp, HeadSlopes]);
+        all.extend([AttentionGradKv, Glu, GluGrad, Add, HeadShard, HeadLogp, HeadSlopes, Round]);
         for quant in Quant::ALL {
             all.extend([Embed(quant), Linear(quant), LinearFew(quant), LinearGrad(quant)]);
+            all.extend([LinearF16(quant), LinearGradF16(quant)]);
+            if quant.block_len() > 1 {
+                all.push(LinearInt8(quant));
+            }
         }
         for cache in FLOATS {
             all.extend([Append(cache), Attention(cache), Attend(cache)]);
@@ -120,17 +145,23 @@ impl Kernel {
         format!("{self:?}")
     }
 
+    /// Whether the GPU has to compute with f16.
+    pub fn needs_f16(self) -> bool {
+        matches!(self, Kernel::LinearF16(_) | Kernel::LinearGradF16(_))
+    }
+
     /// How many storage buffers are read only (the first ones), and how many there are.
     pub fn bindings(self) -> (u32, u32) {
         // Weights of F32 lie among values that may be written.
         let page = u32::from(self.weight().is_some_and(|quant| quant != Quant::F32));
         match self {
             Kernel::Embed(_) => (page, 3),
-            Kernel::Linear(_) | Kernel::LinearFew(_) => (page, 6),
-            Kernel::LinearGrad(_) => (page, 5),
+            Kernel::Linear(_) | Kernel::LinearF16(_) | Kernel::LinearInt8(_) => (page, 6),
+            Kernel::LinearFew(_) => (page, 6),
+            Kernel::LinearGrad(_) | Kernel::LinearGradF16(_) => (page, 5),
             Kernel::Thin | Kernel::RmsNorm | Kernel::Glu | Kernel::Add => (0, 3),
             Kernel::AttentionDelta => (0, 3),
-            Kernel::Sum => (0, 2),
+            Kernel::Sum | Kernel::Round => (0, 2),
             Kernel::RmsNormGrad | Kernel::Append(_) => (0, 4),
             Kernel::Rope => (1, 3),
             Kernel::Attention(_) | Kernel::GluGrad => (0, 5),
@@ -151,25 +182,30 @@ impl Kernel {
             Reduce::Subgroups => (wgsl!("reduce_subgroups"), wgsl!("reduce_rows_subgroups")),
         };
         let mut parts = vec![wgsl!("prelude")];
+        if self.needs_f16() {
+            // Such a line comes before all others.
+            parts.insert(0, "enable f16;");
+        }
         match self {
             Kernel::Embed(quant) => {
                 parts.extend(weights(quant).into_iter().chain([wgsl!("embed")]))
             }
-            Kernel::Linear(quant) => {
-                parts.push(wgsl!("linear_sizes"));
-                parts.extend(weights(quant));
-                parts.extend([wgsl!("tile"), wgsl!("linear_epilogue"), wgsl!("linear")]);
+            Kernel::Linear(quant) => parts.extend(linear(quant, &[TILE_F32, FORWARD].concat())),
+            Kernel::LinearF16(quant) => parts.extend(linear(quant, &[TILE_F16, FORWARD].concat())),
+            Kernel::LinearInt8(quant) => {
+                let bytes = [wgsl!("bytes"), bytes(quant), wgsl!("linear_epilogue")];
+                let all = [&bytes[..], &[wgsl!("tile_finish"), wgsl!("linear_int8")]].concat();
+                parts.extend(linear(quant, &all));
             }
             Kernel::LinearFew(quant) => {
-                parts.push(wgsl!("linear_sizes"));
-                parts.extend(weights(quant));
-                parts.extend([wgsl!("linear_epilogue"), reduce_rows, wgsl!("linear_few")]);
+                let few = [wgsl!("linear_x"), wgsl!("linear_epilogue"), reduce_rows];
+                parts.extend(linear(quant, &[&few[..], &[wgsl!("linear_few")]].concat()));
             }
-            Kernel::LinearGrad(quant) => {
-                parts.push(wgsl!("linear_sizes"));
-                parts.extend(weights(quant));
-                parts.extend([wgsl!("tile"), wgsl!("linear_grad")]);
+            Kernel::LinearGrad(quant) => parts.extend(linear(quant, &[TILE_F32, BACK].concat())),
+            Kernel::LinearGradF16(quant) => {
+                parts.extend(linear(quant, &[TILE_F16, BACK].concat()));
             }
+            Kernel::Round => parts.push(wgsl!("round")),
             Kernel::Thin => parts.push(wgsl!("thin")),
             Kernel::Sum => parts.push(wgsl!("sum")),
             Kernel::RmsNorm => parts.extend([reduce, wgsl!("rms_norm")]),
@@ -238,10 +274,39 @@ impl Kernel {
         match self {
             Kernel::Embed(quant)
             | Kernel::Linear(quant)
+            | Kernel::LinearF16(quant)
+            | Kernel::LinearInt8(quant)
             | Kernel::LinearFew(quant)
-            | Kernel::LinearGrad(quant) => Some(quant),
+            | Kernel::LinearGrad(quant)
+            | Kernel::LinearGradF16(quant) => Some(quant),
             _ => None,
         }
+    }
+}
+
+const TILE_F32: &[&str] = &[wgsl!("weight_f32"), wgsl!("tile"), wgsl!("tile_finish")];
+const TILE_F16: &[&str] = &[wgsl!("weight_f16"), wgsl!("tile"), wgsl!("tile_finish")];
+const FORWARD: &[&str] = &[wgsl!("linear_x"), wgsl!("linear_epilogue"), wgsl!("linear")];
+const BACK: &[&str] = &[wgsl!("linear_grad")];
+
+/// A kernel of a linear.
+fn linear(quant: Quant, rest: &[&'static str]) -> Vec<&'static str> {
+    let sizes = [wgsl!("linear_sizes")].into_iter();
+    sizes.chain(weights(quant)).chain(rest.iter().copied()).collect()
+}
+
+/// How quantized weights are read as whole numbers.
+fn bytes(quant: Quant) -> &'static str {
+    match quant {
+        Quant::Q4_0 => wgsl!("block/q4_0_bytes"),
+        Quant::Q4_1 => wgsl!("block/q4_1_bytes"),
+        Quant::Q5_0 => wgsl!("block/q5_0_bytes"),
+        Quant::Q5_1 => wgsl!("block/q5_1_bytes"),
+        Quant::Q8_0 => wgsl!("block/q8_0_bytes"),
+        Quant::Q4_K => wgsl!("block/q4_k_bytes"),
+        Quant::Q5_K => wgsl!("block/q5_k_bytes"),
+        Quant::Q6_K => wgsl!("block/q6_k_bytes"),
+        Quant::F32 | Quant::F16 | Quant::BF16 => unreachable!("a type of whole numbers"),
     }
 }
 

@@ -270,6 +270,14 @@ pub fn largest(tensor: &Tensor<f64>) -> f64 {
     tensor.data.iter().fold(0.0, |most, value| most.max(value.abs()))
 }
 
+/// Squared differences, relative to the squares of what is expected.
+pub fn nmse(got: &[f32], expected: &Tensor<f64>) -> f64 {
+    assert_eq!(got.len(), expected.data.len());
+    let pairs = got.iter().zip(&expected.data);
+    let off: f64 = pairs.map(|(&got, expected)| (f64::from(got) - expected).powi(2)).sum();
+    off / expected.data.iter().map(|expected| expected * expected).sum::<f64>()
+}
+
 /// Largest difference, relative to the largest expected value, or to `floor` if that is more.
 pub fn error(got: &[f32], expected: &Tensor<f64>, floor: f64) -> f64 {
     assert_eq!(got.len(), expected.data.len());
@@ -299,6 +307,8 @@ pub fn gpu_choice() -> GpuChoice {
     for word in words {
         match word {
             "no-subgroups" => choice.no_subgroups = true,
+            "f16" => choice.products = Some(Products::F16),
+            "int8" => choice.products = Some(Products::Int8),
             _ => panic!("SAPWOOD_TEST_GPU: {word}"),
         }
     }

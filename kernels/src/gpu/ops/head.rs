@@ -3,7 +3,7 @@
 use super::linear::Product;
 use super::{Emit, Operand, Panel, Work, each};
 use crate::gpu::exec::LINE;
-use crate::gpu::shader::Kernel;
+use crate::gpu::shader::{Kernel, Products};
 use crate::op::Step;
 use crate::program::Slot;
 
@@ -98,6 +98,8 @@ impl Emit<'_> {
             columns: space.stride,
             tokens: self.tokens(),
             pair: None,
+            // A likelihood decides something.
+            products: Products::F32,
         }
     }
 

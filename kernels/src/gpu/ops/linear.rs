@@ -2,10 +2,11 @@
 
 use super::{Emit, Operand, Panel, Work, each, fold};
 use crate::gpu::exec::LINE;
-use crate::gpu::shader::{FEW, Kernel};
+use crate::gpu::pack;
+use crate::gpu::shader::{FEW, Kernel, Products};
 use crate::grad::LinearOperands;
 use crate::op::{Lora, Step};
-use crate::program::Slot;
+use crate::program::{Program, Slot};
 use crate::quant::Quant;
 
 /// A product `c(m,n) = scale * sum over k of a(m,k) b(k,n)` with few columns n.
@@ -53,6 +54,23 @@ pub(super) fn lora_grad_len(tokens: usize, [inputs, outputs, rank]: [usize; 3]) 
     down.max(up).max(long) + (tokens * rank).next_multiple_of(LINE)
 }
 
+/// Words that the kernel `round` makes of a unit.
+const ROUNDED: usize = 10;
+
+/// Work space of rounded activations.
+pub(super) fn rounded_len(tokens: usize, cols: usize) -> usize {
+    (tokens * pack::units(cols) * ROUNDED).next_multiple_of(LINE)
+}
+
+/// How a program's linears over these weights are computed, on a GPU where they usually are so.
+pub(super) fn products(usual: Products, program: &Program, quant: Quant) -> Products {
+    match usual {
+        _ if program.exact => Products::F32,
+        Products::Int8 if quant.block_len() == 1 => Products::F32,
+        usual => usual,
+    }
+}
+
 /// A product with some rows of a panel: `x Wᵀ`, or `dy W`.
 pub(super) struct Product {
     pub quant: Quant,
@@ -68,6 +86,7 @@ pub(super) struct Product {
     pub columns: usize,
     pub tokens: usize,
     pub pair: Option<Pair>,
+    pub products: Products,
 }
 
 /// The LoRA pair beside a weight, half applied.
@@ -79,6 +98,23 @@ pub(super) struct Pair {
     other: Operand,
     rank: usize,
     scale: f32,
+}
+
+/// The kernel of `x Wᵀ` for many tokens.
+pub(super) fn forward(products: Products, quant: Quant) -> Kernel {
+    match products {
+        Products::F32 => Kernel::Linear(quant),
+        Products::F16 => Kernel::LinearF16(quant),
+        Products::Int8 => Kernel::LinearInt8(quant),
+    }
+}
+
+/// The kernel of `dy W`: along it, a weight's scales don't stay the same.
+pub(super) fn back(products: Products, quant: Quant) -> Kernel {
+    match products {
+        Products::F32 | Products::Int8 => Kernel::LinearGrad(quant),
+        Products::F16 => Kernel::LinearGradF16(quant),
+    }
 }
 
 impl Product {
@@ -122,18 +158,23 @@ impl Emit<'_> {
             Pair { thin, other: self.operand(b), rank, scale }
         });
         let bias = bias.map(|bias| self.operand(bias));
-        let y = step.outputs[0];
+        let (y, products) = (step.outputs[0], self.products(w));
+        let mut from = self.operand(x);
+        if products == Products::Int8 && tokens > FEW {
+            from = self.round(x, work.take(rounded_len(tokens, self.cols(x))));
+        }
         for panel in self.panels(w) {
             let product = Product {
                 quant: self.quant(w),
                 panel,
                 rows: [0, panel.rows],
-                from: self.operand(x),
+                from,
                 to: self.operand(y),
                 column: panel.first_row,
                 columns: self.cols(y),
                 tokens,
                 pair,
+                products,
             };
             self.product(&product, bias);
         }
@@ -150,8 +191,17 @@ impl Emit<'_> {
             self.call(Kernel::LinearFew(product.quant), &operands, &words, grid);
         } else {
             let grid = [rows.div_ceil(64) as u32, tokens.div_ceil(64) as u32, 1];
-            self.call(Kernel::Linear(product.quant), &operands, &words, grid);
+            let kernel = forward(product.products, product.quant);
+            self.call(kernel, &operands, &words, grid);
         }
+    }
+
+    /// Rounds `x` to bytes.
+    fn round(&mut self, x: Slot, to: Operand) -> Operand {
+        let (rows, cols) = (self.rows(x), self.cols(x));
+        let grid = each(rows * pack::units(cols));
+        self.call(Kernel::Round, &[self.operand(x), to], &[rows as u32, cols as u32], grid);
+        to
     }
 
     pub(super) fn linear_grad(&mut self, step: &Step, lora: Option<f32>, mut work: Work) {
@@ -178,6 +228,7 @@ impl Emit<'_> {
                 tokens,
                 // The pair is added once.
                 pair: pair.filter(|_| last),
+                products: self.products(w),
             };
             self.back(&product, panel.first_row > 0);
         }
@@ -187,7 +238,7 @@ impl Emit<'_> {
     pub(super) fn back(&mut self, product: &Product, add: bool) {
         let (cols, tokens) = (product.panel.cols, product.tokens);
         let grid = [cols.div_ceil(64) as u32, tokens.div_ceil(64) as u32, 1];
-        let kernel = Kernel::LinearGrad(product.quant);
+        let kernel = back(product.products, product.quant);
         self.call(kernel, &product.operands(), &product.words(add), grid);
     }
 

@@ -11,7 +11,7 @@ use super::exec::{Bindings, Dispatch, Exec, LINE, Operand, Operands, Planned, Wo
 use super::fuse::Piece;
 use super::pack;
 use super::recorder::Recorder;
-use super::shader::{FEW, IMMEDIATE_BYTES, Kernel};
+use super::shader::{FEW, IMMEDIATE_BYTES, Kernel, Products};
 use crate::device::Cursor;
 use crate::grad::LinearOperands;
 use crate::layout::len;
@@ -129,6 +129,11 @@ impl<'a> Emit<'a> {
         quant(&self.exec.program, slot)
     }
 
+    /// How linears over a weight are computed.
+    fn products(&self, w: Slot) -> Products {
+        linear::products(self.context.products, &self.exec.program, self.quant(w))
+    }
+
     /// The panels of a weight.
     fn panels(&self, slot: Slot) -> Vec<Panel> {
         let Operand::Bound { number, .. } = self.operand(slot) else {
@@ -176,13 +181,18 @@ fn fixed_rows(program: &Program, slot: Slot) -> usize {
 }
 
 /// f32 values of work space of a step: the most that any run of up to `tokens` tokens needs.
-pub(super) fn work_len(program: &Program, step: &Step, tokens: usize) -> usize {
+pub(super) fn work_len(usual: Products, program: &Program, step: &Step, tokens: usize) -> usize {
     let cols = |slot: Slot| program.cols(slot);
     let inputs = &step.inputs[..];
     match step.op {
-        Op::Linear { .. } => LinearOperands::of(step)
-            .lora
-            .map_or(0, |pair| linear::thin_len(tokens, cols(pair.b), cols(inputs[0]))),
+        Op::Linear { .. } => {
+            let LinearOperands { x, w, lora, .. } = LinearOperands::of(step);
+            let pair = lora.map_or(0, |pair| linear::thin_len(tokens, cols(pair.b), cols(x)));
+            let rounds = linear::products(usual, program, quant(program, w)) == Products::Int8;
+            let rows = if let Rows::Fixed(rows) = program.rows(x) { rows } else { tokens };
+            let rounded = if rounds && rows > FEW { linear::rounded_len(rows, cols(x)) } else { 0 };
+            pair + rounded
+        }
         Op::LinearGrad { lora: Some(_) } => {
             linear::thin_len(tokens, cols(inputs[3]), cols(inputs[0]))
         }
@@ -196,16 +206,23 @@ pub(super) fn work_len(program: &Program, step: &Step, tokens: usize) -> usize {
 }
 
 /// The kernels that a piece may call.
-pub(super) fn kernels(program: &Program, piece: &Piece, max_tokens: usize) -> Vec<Kernel> {
+pub(super) fn kernels(
+    usual: Products,
+    program: &Program,
+    piece: &Piece,
+    max_tokens: usize,
+) -> Vec<Kernel> {
+    let of_step = |step| of_step(usual, program, step, max_tokens);
     match decode::kernel(program, piece) {
         Some(kernel) => vec![kernel],
-        None => piece.steps.iter().flat_map(|step| of_step(program, step, max_tokens)).collect(),
+        None => piece.steps.iter().flat_map(of_step).collect(),
     }
 }
 
 /// The kernels that a step may call.
-fn of_step(program: &Program, step: &Step, max_tokens: usize) -> Vec<Kernel> {
+fn of_step(usual: Products, program: &Program, step: &Step, max_tokens: usize) -> Vec<Kernel> {
     let quant = |i: usize| quant(program, step.inputs[i]);
+    let products = |i: usize| linear::products(usual, program, quant(i));
     let mut kernels = match step.op {
         Op::Embed { .. } => vec![Kernel::Embed(quant(1))],
         Op::RmsNorm { .. } => vec![Kernel::RmsNorm],
@@ -213,7 +230,7 @@ fn of_step(program: &Program, step: &Step, max_tokens: usize) -> Vec<Kernel> {
         Op::Linear { lora, .. } => lora.map_or(Vec::new(), |_| vec![Kernel::Thin, Kernel::Sum]),
         Op::LinearGrad { lora } => {
             let pair = lora.map_or(Vec::new(), |_| vec![Kernel::Thin, Kernel::Sum]);
-            [vec![Kernel::LinearGrad(quant(1))], pair].concat()
+            [vec![linear::back(products(1), quant(1))], pair].concat()
         }
         Op::LoraGrad { .. } => vec![Kernel::Thin, Kernel::Sum],
         Op::Rope(_) => vec![Kernel::Rope],
@@ -234,8 +251,13 @@ fn of_step(program: &Program, step: &Step, max_tokens: usize) -> Vec<Kernel> {
     };
     if matches!(step.op, Op::Linear { .. } | Op::HeadLogp | Op::HeadLogpGrad) {
         kernels.push(Kernel::LinearFew(quant(1)));
+        let is_linear = matches!(step.op, Op::Linear { .. });
+        let products = if is_linear { products(1) } else { Products::F32 };
         if max_tokens > FEW {
-            kernels.push(Kernel::Linear(quant(1)));
+            kernels.push(linear::forward(products, quant(1)));
+        }
+        if max_tokens > FEW && products == Products::Int8 {
+            kernels.push(Kernel::Round);
         }
     }
     kernels

@@ -1,6 +1,5 @@
-// Operands of the forward product, and what is added to it.
+// Where the forward product goes, and what is added to it.
 
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<storage, read_write> bias: array<f32>;
 

@@ -1,9 +1,12 @@
-// A tile of 64 tokens times 64 results per workgroup of 256, 4 x 4 per invocation. Both factors
-// come through workgroup memory, 32 terms of the sums at a time. A kernel fills the two tiles, and
-// says by `finish` where a result goes.
+// A tile of 64 tokens times 64 results per workgroup of 128, 8 x 4 per invocation. Both factors
+// come through workgroup memory, 32 terms of the sums at a time: the weight's as `Weight`, what it
+// is multiplied with as f32, since an activation or a gradient may be of any size. Products and
+// sums are f32. A kernel fills the two tiles, and says by `finish` where a result goes.
+
+const INVOCATIONS: u32 = 128u;
 
 var<workgroup> left_tile: array<f32, 2048>;
-var<workgroup> right_tile: array<f32, 2048>;
+var<workgroup> right_tile: array<Weight, 2048>;
 
 /// Term `k` of token `t` of the tile.
 fn put_left(k: u32, t: u32, value: f32) {
@@ -12,37 +15,30 @@ fn put_left(k: u32, t: u32, value: f32) {
 
 /// Term `k` of result `i` of the tile.
 fn put_right(k: u32, i: u32, value: f32) {
-    right_tile[k * 64u + i] = value;
+    right_tile[k * 64u + i] = Weight(value);
 }
 
-/// Adds up the 32 terms that all invocations have put there.
-fn multiply(lane: u32, sums: ptr<function, array<vec4<f32>, 4>>) {
+/// Adds up the 32 terms that all invocations have put there. An invocation's tokens are 8 apart and
+/// its results 16, so that neighbours read neighbouring words.
+fn multiply(lane: u32, sums: ptr<function, array<vec4<f32>, 8>>) {
     workgroupBarrier();
-    let tx = (lane % 16u) * 4u;
-    let ty = (lane / 16u) * 4u;
     for (var k = 0u; k < 32u; k++) {
-        let at = k * 64u;
+        let t = k * 64u + lane / 16u;
+        let i = k * 64u + lane % 16u;
         let right = vec4<f32>(
-            right_tile[at + tx],
-            right_tile[at + tx + 1u],
-            right_tile[at + tx + 2u],
-            right_tile[at + tx + 3u],
+            f32(right_tile[i]),
+            f32(right_tile[i + 16u]),
+            f32(right_tile[i + 32u]),
+            f32(right_tile[i + 48u]),
         );
-        (*sums)[0] += left_tile[at + ty] * right;
-        (*sums)[1] += left_tile[at + ty + 1u] * right;
-        (*sums)[2] += left_tile[at + ty + 2u] * right;
-        (*sums)[3] += left_tile[at + ty + 3u] * right;
+        (*sums)[0] += left_tile[t] * right;
+        (*sums)[1] += left_tile[t + 8u] * right;
+        (*sums)[2] += left_tile[t + 16u] * right;
+        (*sums)[3] += left_tile[t + 24u] * right;
+        (*sums)[4] += left_tile[t + 32u] * right;
+        (*sums)[5] += left_tile[t + 40u] * right;
+        (*sums)[6] += left_tile[t + 48u] * right;
+        (*sums)[7] += left_tile[t + 56u] * right;
     }
     workgroupBarrier();
-}
-
-/// Hands the invocation's sums over: the tile begins at token `t0` and result `i0`.
-fn finish_tile(lane: u32, t0: u32, i0: u32, sums: ptr<function, array<vec4<f32>, 4>>) {
-    let tx = (lane % 16u) * 4u;
-    let ty = (lane / 16u) * 4u;
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            finish(t0 + ty + i, i0 + tx + j, (*sums)[i][j]);
-        }
-    }
 }

@@ -1,0 +1,3 @@
+// Unpacked weights go through workgroup memory as they are.
+
+alias Weight = f32;
