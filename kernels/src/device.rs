@@ -12,6 +12,7 @@ use crate::fault::DeviceError;
 use crate::gpu::{self, Gpu, GpuChoice};
 use crate::program::{Element, Program, Slot};
 use crate::quant::Quant;
+use crate::top::TOP_MAX;
 
 /// Bytes that somebody keeps alive: a mapped file, a static array, a vector.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -92,6 +93,13 @@ impl Buffer {
             #[cfg(feature = "gpu")]
             Storage::Gpu(storage) => storage.element(),
         }
+    }
+
+    /// The elements of a row of f32 values.
+    fn row(&self, row: usize) -> Range<usize> {
+        assert_eq!(self.element(), Element::Value(Quant::F32), "only f32 values are searched");
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        row * self.cols..(row + 1) * self.cols
     }
 
     pub(crate) fn is_same_memory(&self, other: &Buffer) -> bool {
@@ -386,6 +394,46 @@ impl Device {
             Device::Cpu(_) => from.on_cpu().copy(at..at + len, to.on_cpu(), to_at),
             #[cfg(feature = "gpu")]
             Device::Gpu(gpu) => gpu.copy(from.on_gpu(), at..at + len, to.on_gpu(), to_at),
+        }
+    }
+
+    /// The `k` largest logits of a row with their ids: descending, of equal ones the lower id first;
+    /// fewer if the row is shorter. Infinities are ordered as they are, the two zeros are equal, and
+    /// what is no number comes last. Only these are read from a GPU, not the row.
+    ///
+    /// # Panics
+    /// If the row is outside the buffer, `k` is more than 64, or it holds no f32 values.
+    pub fn top(&self, logits: &Buffer, row: usize, k: usize) -> Vec<(u32, f32)> {
+        let (range, k) = (logits.row(row), k.min(logits.cols));
+        assert!(k <= TOP_MAX, "at most {TOP_MAX} logits are looked for, not {k}");
+        if k == 0 {
+            return Vec::new();
+        }
+        match self {
+            Device::Cpu(_) => logits.on_cpu().top(range, k),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.top(logits.on_gpu(), range.start, logits.cols, k),
+        }
+    }
+
+    /// Writes the id of a row's largest logit, the first that [`Device::top`] gives, to element `at`
+    /// of `ids`: the next token is chosen, and embedded, without the host.
+    ///
+    /// # Panics
+    /// If the row or the element is outside its buffer, or one does not hold what it should.
+    pub fn argmax_into(&self, logits: &Buffer, row: usize, ids: &Buffer, at: usize) {
+        let range = logits.row(row);
+        assert!(at < ids.rows && ids.element() == Element::Id, "element {at} of ids");
+        match self {
+            Device::Cpu(_) => {
+                let first = logits.on_cpu().top(range, 1)[0];
+                ids.on_cpu().write_ids(at, &[first.0]);
+            }
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => {
+                let (first, len) = (range.start, logits.cols);
+                gpu.argmax_into(logits.on_gpu(), first, len, ids.on_gpu(), at);
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod op;
 mod plan;
 mod program;
 pub mod reference;
+mod top;
 
 pub use cpu::Cpu;
 pub use device::{Bindings, Buffer, Cursor, Device, Exec, SharedBytes, WeightSource};

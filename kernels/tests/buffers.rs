@@ -78,3 +78,89 @@ fn rows_of_another_width_are_refused() {
     let device = Device::cpu(Some(1));
     device.copy(&device.zeros(1, 3), 0, &device.zeros(1, 2), 0, 1);
 }
+
+/// As the doc orders them.
+fn sorted(row: &[f32]) -> Vec<(u32, f32)> {
+    let mut all: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
+    all.sort_by(|(a, x), (b, y)| match (x.is_nan(), y.is_nan()) {
+        (false, false) => y.partial_cmp(x).expect("numbers").then(a.cmp(b)),
+        (x, y) => x.cmp(&y).then(a.cmp(b)),
+    });
+    all
+}
+
+/// Equal also where they are no numbers.
+fn assert_same(got: &[(u32, f32)], expected: &[(u32, f32)], name: &str) {
+    assert_eq!(got.len(), expected.len(), "{name}");
+    for (got, expected) in got.iter().zip(expected) {
+        let same = got.1 == expected.1 || got.1.is_nan() && expected.1.is_nan();
+        assert!(got.0 == expected.0 && same, "{name}: {got:?} where {expected:?} was expected");
+    }
+}
+
+#[test]
+fn the_largest_logits_are_those_of_a_sort() {
+    for device in devices() {
+        let mut rng = Rng(4);
+        // Around the lanes and shards of a GPU.
+        for cols in [1, 5, 256, 8191, 8192, 8193, 40_000] {
+            let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, -f32::NAN, 1e-45];
+            let mut rows: Vec<f32> = (0..3 * cols)
+                .map(|i| match i % 7 {
+                    // Many are equal.
+                    0..3 => (rng.below(50) as f32) - 25.0,
+                    3 if i >= cols => special[rng.below(special.len())],
+                    _ => (rng.value() * 100.0) as f32,
+                })
+                .collect();
+            // A row of which nothing is a number.
+            rows[2 * cols..].fill(f32::NAN);
+            let logits = device.values(3, cols, &rows);
+            let ids = device.ids(4);
+            for row in 0..3 {
+                let expected = sorted(&rows[row * cols..(row + 1) * cols]);
+                for k in [0, 1, 2, 40, 64] {
+                    let name = format!("{k} of row {row} of {cols}, {}", device.describe());
+                    let got = device.top(&logits, row, k);
+                    assert_same(&got, &expected[..k.min(cols)], &name);
+                }
+                device.argmax_into(&logits, row, &ids, row + 1);
+                let mut chosen = [9; 4];
+                device.read_ids(&ids, 0, &mut chosen);
+                assert_eq!((chosen[0], chosen[row + 1]), (0, expected[0].0), "row {row} of {cols}");
+            }
+        }
+        assert_eq!(device.fault(), None);
+    }
+}
+
+#[test]
+fn a_token_that_was_chosen_is_embedded_without_the_host() {
+    for device in devices() {
+        let mut p = Program::new();
+        let ids = p.ids("ids");
+        let table = p.weight("table", 9, 4, Quant::F32);
+        let y = p.embed(ids, table, 1.0);
+        p.output(y);
+        let exec = device.compile(&p, 1);
+        let rows: Vec<f32> = (0..36).map(|i| i as f32).collect();
+        let (weight, out) = (device.values(9, 4, &rows), device.zeros(1, 4));
+        let (next, logits) = (device.ids(1), device.zeros(1, 9));
+        let bindings = exec.bind(&[(ids, &next), (table, &weight), (y, &out)]);
+        for token in [3, 8, 0] {
+            let mut row = [0.0; 9];
+            row[token] = 1.0;
+            device.write(&logits, 0, &row);
+            device.argmax_into(&logits, 0, &next, 0);
+            device.run(&exec, &bindings, Cursor { pos: 0, tokens: 1 });
+            assert_eq!(values(&device, &out), rows[4 * token..][..4]);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "at most 64")]
+fn more_than_can_be_found_is_refused() {
+    let device = Device::cpu(Some(1));
+    device.top(&device.zeros(1, 100), 0, 65);
+}

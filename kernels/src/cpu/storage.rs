@@ -9,6 +9,7 @@ use half::slice::HalfFloatSliceExt as _;
 use crate::device::SharedBytes;
 use crate::program::Element;
 use crate::quant::Quant;
+use crate::top::top;
 
 /// Memory of one buffer. Frozen weights need no lock; the rest is locked for the length of a run,
 /// or of one copy.
@@ -124,6 +125,14 @@ impl Storage {
         // Never both locks at once: another copy may go the other way.
         let values = read(from)[range].to_vec();
         write(into)[at..at + values.len()].copy_from_slice(&values);
+    }
+
+    /// See [`Device::top`](crate::Device::top).
+    pub fn top(&self, range: Range<usize>, k: usize) -> Vec<(u32, f32)> {
+        match self {
+            Storage::F32(held) => top(&read(held)[range], k),
+            _ => panic!("only f32 values are searched"),
+        }
     }
 
     /// See [`Device::read`](crate::Device::read).

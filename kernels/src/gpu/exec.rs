@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Storage;
 use super::fuse::{Piece, fuse, unfused};
 use super::ops::{self, Emit};
-use super::pipeline::Pipelines;
+use super::pipeline::{Pipeline, Pipelines};
 use super::recorder::Recorder;
 use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Kernel, Products};
 use crate::bind::Checked;
 use crate::device::{Buffer, Cursor};
 use crate::gpu::context::Context;
 use crate::layout::{self, layout, len, needed_steps};
+use crate::op::Rope;
 use crate::program::{Program, Slot};
 
 /// Stretches of the arena begin at multiples of this many f32: no adapter asks for more than 256
@@ -56,15 +57,34 @@ pub(crate) struct Bindings {
     numbers: Vec<usize>,
     tokens: usize,
     capacity: usize,
-    groups: Mutex<Groups>,
+    /// Whether a bound slot shares its buffer with no other.
+    sole: Vec<bool>,
+    kept: Mutex<Kept>,
 }
 
-/// Bind groups that were made for earlier runs with these buffers.
+/// What earlier runs with these buffers have left.
 #[derive(Default)]
-struct Groups {
-    /// Number of the arena that they refer to.
+struct Kept {
+    /// Number of the arena that the bind groups refer to.
     arena: u64,
-    made: HashMap<(Kernel, Operands), wgpu::BindGroup>,
+    groups: HashMap<(Kernel, Operands), wgpu::BindGroup>,
+    calls: Calls,
+}
+
+/// The kernel calls of the last run. One of as many tokens differs in its position alone.
+#[derive(Default)]
+struct Calls {
+    tokens: usize,
+    /// Ropes with their factors, and the tables that the calls refer to.
+    turns: Vec<(Rope, Option<Slot>, Operand)>,
+    all: Vec<Call>,
+}
+
+/// A kernel call, ready to be recorded.
+struct Call {
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+    dispatch: Dispatch,
 }
 
 /// What a kernel binds.
@@ -94,6 +114,8 @@ pub(super) struct Dispatch {
     pub kernel: Kernel,
     pub operands: Operands,
     pub words: Words,
+    /// The word that is the run's first position, if one is.
+    pub pos: Option<usize>,
     pub grid: [u32; 3],
 }
 
@@ -146,7 +168,9 @@ impl Exec {
         let Checked { buffers, numbers, tokens, capacity } =
             Checked::new(&self.program, &self.bound, buffers);
         let storages = buffers.into_iter().map(|buffer| buffer.on_gpu().clone()).collect();
-        Bindings { storages, numbers, tokens, capacity, groups: Mutex::default() }
+        let once = |number| numbers.iter().filter(|&other| other == number).count() == 1;
+        let sole = numbers.iter().map(once).collect();
+        Bindings { storages, numbers, tokens, capacity, sole, kept: Mutex::default() }
     }
 
     /// Records a run.
@@ -166,43 +190,80 @@ impl Exec {
         if context.fault().is_some() {
             return;
         }
+        let mut kept = bindings.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.arena != recorder.arena_number() || kept.calls.tokens != tokens {
+            kept.calls.all.clear();
+        }
         let mut emit = Emit::new(self, bindings, cursor, context, recorder);
-        self.pieces.iter().for_each(|planned| emit.piece(planned));
-        let dispatches = emit.dispatches;
-        recorder.fit_arena(context, self.peak_bytes());
-        let mut groups = bindings.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        if groups.arena != recorder.arena_number() {
-            *groups = Groups { arena: recorder.arena_number(), made: HashMap::new() };
+        let turns = &kept.calls.turns;
+        let mut known =
+            turns.iter().map(|&(rope, factors, table)| emit.turns(rope, factors) == table);
+        if kept.calls.all.is_empty() || !known.all(|known| known) {
+            self.pieces.iter().for_each(|planned| emit.piece(planned));
+            let Emit { dispatches, turns, .. } = emit;
+            self.prepare(context, pipelines, recorder, bindings, &mut kept, dispatches);
+            (kept.calls.tokens, kept.calls.turns) = (tokens, turns);
         }
-        for dispatch in &dispatches {
-            let pipeline = pipelines.get(context, dispatch.kernel);
-            let key = (dispatch.kernel, dispatch.operands);
-            let group = groups.made.entry(key).or_insert_with(|| {
-                recorder.bind_group(context, &pipeline, dispatch, &bindings.storages)
-            });
-            recorder.dispatch(context, &pipeline, group, dispatch);
+        for call in &mut kept.calls.all {
+            if let Some(word) = call.dispatch.pos {
+                call.dispatch.words[word] = pos as u32;
+            }
+            recorder.dispatch(context, &call.pipeline, &call.group, &call.dispatch);
         }
-        drop(groups);
+        drop(kept);
         for &slot in self.program.outputs() {
-            let Operand::Arena { offset, .. } = self.operand(bindings, slot) else {
-                unreachable!("an output is made by a step")
-            };
             let storage = &bindings.storages[bindings.numbers[self.number(slot)]];
-            let bytes = 4 * len(&self.program, slot, tokens);
-            recorder.copy_out(context, 4 * offset, storage.written_at(0), bytes);
+            storage.forget();
+            if let Operand::Arena { offset, .. } = self.operand(bindings, slot) {
+                let bytes = 4 * len(&self.program, slot, tokens);
+                recorder.copy_out(context, 4 * offset, storage.at(0), bytes);
+            }
         }
         recorder.submit_if_long(context);
+    }
+
+    /// Makes calls of dispatches, with the bind groups that are there and those that are missing.
+    fn prepare(
+        &self,
+        context: &Context,
+        pipelines: &Pipelines,
+        recorder: &mut Recorder,
+        bindings: &Bindings,
+        kept: &mut Kept,
+        dispatches: Vec<Dispatch>,
+    ) {
+        recorder.fit_arena(context, self.peak_bytes());
+        if kept.arena != recorder.arena_number() {
+            kept.arena = recorder.arena_number();
+            kept.groups.clear();
+        }
+        let call = |dispatch: Dispatch| {
+            let pipeline = pipelines.get(context, dispatch.kernel);
+            let key = (dispatch.kernel, dispatch.operands);
+            let group = kept.groups.entry(key).or_insert_with(|| {
+                recorder.bind_group(context, &pipeline, &dispatch, &bindings.storages)
+            });
+            Call { pipeline, group: group.clone(), dispatch }
+        };
+        kept.calls.all = dispatches.into_iter().map(call).collect();
     }
 
     /// Where a slot is, as an operand; of a bound buffer the first panel.
     pub(super) fn operand(&self, bindings: &Bindings, slot: Slot) -> Operand {
         match self.places[slot.index()] {
             Place::Unused => unreachable!("no step makes it"),
-            Place::Arena(offset) => {
-                Operand::Arena { offset, len: len(&self.program, slot, self.max_tokens) }
-            }
+            Place::Arena(offset) => match self.handed_out(bindings, slot) {
+                Some(number) => Operand::Bound { number, panel: 0 },
+                None => Operand::Arena { offset, len: len(&self.program, slot, self.max_tokens) },
+            },
             Place::Bound(number) => Operand::Bound { number: bindings.numbers[number], panel: 0 },
         }
+    }
+
+    /// The buffer of an output that can be written at once, since nothing else is bound there.
+    fn handed_out(&self, bindings: &Bindings, slot: Slot) -> Option<usize> {
+        let number = self.program.outputs().contains(&slot).then(|| self.number(slot))?;
+        bindings.sole[number].then(|| bindings.numbers[number])
     }
 
     /// Number of a bound slot.

@@ -23,6 +23,7 @@ pub(crate) mod selftest;
 pub mod shader;
 mod storage;
 mod tables;
+mod top;
 
 pub use context::GpuChoice;
 pub(crate) use exec::{Bindings, Exec};
@@ -49,6 +50,8 @@ pub struct Gpu {
     tried: Tried,
     /// Held while commands are recorded: runs take turns.
     recorder: Mutex<Recorder>,
+    /// Where kernels leave words for the host, and for how many there is room.
+    found: Mutex<Option<(usize, Arc<Storage>)>>,
 }
 
 impl Gpu {
@@ -60,7 +63,8 @@ impl Gpu {
         let context = Context::open(choice)?;
         let recorder = Mutex::new(Recorder::new(&context));
         let pipelines = Pipelines::default();
-        let gpu = Gpu { context, pipelines, tried: Tried::default(), recorder };
+        let gpu =
+            Gpu { context, pipelines, tried: Tried::default(), recorder, found: Mutex::default() };
         gpu.fault().map_or(Ok(gpu), Err)
     }
 

@@ -16,6 +16,8 @@ use super::tables::Tables;
 /// [`LONG`] of them.
 pub(super) struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
+    /// The pass of the encoder that dispatches go to, until another command comes.
+    pass: Option<wgpu::ComputePass<'static>>,
     recorded: usize,
     arena: Page,
     arena_number: u64,
@@ -33,6 +35,7 @@ impl Recorder {
     pub fn new(context: &Context) -> Recorder {
         Recorder {
             encoder: None,
+            pass: None,
             recorded: 0,
             arena: Page::new(context, 16),
             arena_number: 1,
@@ -99,14 +102,12 @@ impl Recorder {
         group: &wgpu::BindGroup,
         dispatch: &Dispatch,
     ) {
-        let descriptor = wgpu::ComputePassDescriptor::default();
-        let mut pass = self.encoder(context).begin_compute_pass(&descriptor);
+        let pass = self.pass(context);
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, group, &[]);
         pass.set_immediates(0, bytemuck::cast_slice(&dispatch.words));
         let [x, y, z] = dispatch.grid;
         pass.dispatch_workgroups(x, y, z);
-        drop(pass);
         self.recorded += 1;
         self.dispatches += 1;
     }
@@ -149,12 +150,24 @@ impl Recorder {
     /// Hands over what has been recorded; what the host writes afterwards comes after it.
     pub fn submit(&mut self, context: &Context) {
         self.recorded = 0;
+        self.pass = None;
         if let Some(encoder) = self.encoder.take() {
             context.queue.submit([encoder.finish()]);
         }
     }
 
+    fn pass(&mut self, context: &Context) -> &mut wgpu::ComputePass<'static> {
+        if self.pass.is_none() {
+            let descriptor = wgpu::ComputePassDescriptor::default();
+            let pass = self.encoder(context).begin_compute_pass(&descriptor);
+            self.pass = Some(pass.forget_lifetime());
+        }
+        self.pass.as_mut().expect("just begun")
+    }
+
+    /// For commands other than dispatches.
     fn encoder(&mut self, context: &Context) -> &mut wgpu::CommandEncoder {
+        self.pass = None;
         let descriptor = wgpu::CommandEncoderDescriptor::default();
         self.encoder.get_or_insert_with(|| context.device.create_command_encoder(&descriptor))
     }

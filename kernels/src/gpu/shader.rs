@@ -71,6 +71,10 @@ pub enum Kernel {
     Output(Quant),
     /// For one token: norm, gate and up with their pairs, the activation.
     Gated([Quant; 2]),
+    /// The largest logits of every shard of a row.
+    Top,
+    /// The id of a row's largest logit.
+    Argmax,
 }
 
 /// How a linear over many tokens is computed. Sums are f32 always; programs that are
@@ -98,6 +102,9 @@ pub enum Reduce {
 /// The most tokens that [`Kernel::LinearFew`] takes.
 pub const FEW: usize = 4;
 
+/// Logits that a workgroup of [`Kernel::Top`] looks at.
+pub const SHARD: usize = 8192;
+
 /// Bytes of immediates that every pipeline has room for. Vulkan promises as many, wgpu gives as many
 /// on Direct3D 12 and more elsewhere.
 pub const IMMEDIATE_BYTES: u32 = 128;
@@ -119,6 +126,7 @@ impl Kernel {
         use Kernel::*;
         let mut all = vec![Thin, Sum, RmsNorm, RmsNormGrad, Rope, AttentionDelta, AttentionGradQ];
         all.extend([AttentionGradKv, Glu, GluGrad, Add, HeadShard, HeadLogp, HeadSlopes, Round]);
+        all.extend([Top, Argmax]);
         for quant in Quant::ALL {
             all.extend([Embed(quant), Linear(quant), LinearFew(quant), LinearGrad(quant)]);
             all.extend([LinearF16(quant), LinearGradF16(quant)]);
@@ -161,7 +169,7 @@ impl Kernel {
             Kernel::LinearGrad(_) | Kernel::LinearGradF16(_) => (page, 5),
             Kernel::Thin | Kernel::RmsNorm | Kernel::Glu | Kernel::Add => (0, 3),
             Kernel::AttentionDelta => (0, 3),
-            Kernel::Sum | Kernel::Round => (0, 2),
+            Kernel::Sum | Kernel::Round | Kernel::Top | Kernel::Argmax => (0, 2),
             Kernel::RmsNormGrad | Kernel::Append(_) => (0, 4),
             Kernel::Rope => (1, 3),
             Kernel::Attention(_) | Kernel::GluGrad => (0, 5),
@@ -236,6 +244,8 @@ impl Kernel {
             Kernel::HeadShard => parts.extend([reduce, wgsl!("head_shard")]),
             Kernel::HeadLogp => parts.push(wgsl!("head_logp")),
             Kernel::HeadSlopes => parts.push(wgsl!("head_slopes")),
+            Kernel::Top => parts.extend([wgsl!("order"), wgsl!("top")]),
+            Kernel::Argmax => parts.extend([wgsl!("order"), wgsl!("argmax")]),
             Kernel::Project { quants, cache } => {
                 parts.extend(one_token(quants));
                 parts.extend([wgsl!("decode/normed"), wgsl!("decode/project")]);

@@ -114,7 +114,7 @@ impl Storage {
     pub(super) fn write(&self, context: &Context, offset: usize, values: &[f32]) {
         assert!(self.source.is_none(), "a frozen weight is not written");
         self.expect_within(offset, values.len());
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.forget();
         match self.element {
             Element::Id => panic!("ids are written by write_ids"),
             Element::Value(Quant::F16) => self.write_halves(context, offset, values),
@@ -162,8 +162,13 @@ impl Storage {
 
     /// As [`Storage::values_at`], for what the GPU is about to write.
     pub(super) fn written_at(&self, offset: usize) -> Place<'_> {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.forget();
         self.values_at(offset)
+    }
+
+    /// What the host knows is going to be wrong.
+    pub(super) fn forget(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Zeros if the device has failed.

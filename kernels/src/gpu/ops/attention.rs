@@ -31,6 +31,9 @@ impl Emit<'_> {
         let queries = self.tokens() * (attributes.heads / attributes.kv_heads);
         let grid = self.attention_grid(attributes, q, queries);
         self.call(Kernel::Attention(quant), &operands, &words, grid);
+        if step.inputs.len() == 5 {
+            self.position_is(1);
+        }
     }
 
     pub(super) fn append(&mut self, quant: Quant, rows: [Slot; 2], caches: [Slot; 2]) {
@@ -38,6 +41,7 @@ impl Emit<'_> {
         let operands = [rows[0], rows[1], caches[0], caches[1]].map(|slot| self.operand(slot));
         let words = [tokens as u32, self.cursor.pos as u32, cols as u32];
         self.call(Kernel::Append(quant), &operands, &words, each(tokens * cols));
+        self.position_is(1);
     }
 
     pub(super) fn attention_grad(&mut self, step: &Step, attributes: &Attention, mut work: Work) {

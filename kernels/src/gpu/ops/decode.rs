@@ -124,6 +124,7 @@ impl Emit<'_> {
         let heads = attention.heads + 2 * attention.kv_heads;
         let grid = [(heads * width.div_ceil(share)) as u32, 1, 1];
         self.call(kernel, &operands, &words.concat(), grid);
+        self.position_is(29);
         self.appended = true;
         Some(())
     }
@@ -147,6 +148,7 @@ impl Emit<'_> {
         let words = [pos, heads, kv_heads, width, window, stride, scale.to_bits(), chunks, columns];
         let operands = [q, keys, values, step.outputs[0]].map(|slot| self.operand(slot));
         self.call(kernel, &operands, &words, [heads, 1, 1]);
+        self.position_is(0);
     }
 
     fn output(&mut self, kernel: Kernel, output: &Output) -> Option<()> {

@@ -15,7 +15,7 @@ use super::shader::{FEW, IMMEDIATE_BYTES, Kernel, Products};
 use crate::device::Cursor;
 use crate::grad::LinearOperands;
 use crate::layout::len;
-use crate::op::{Op, Step};
+use crate::op::{Op, Rope, Step};
 use crate::program::{Element, Program, Rows, Slot};
 use crate::quant::Quant;
 
@@ -27,6 +27,8 @@ pub(super) struct Emit<'a> {
     context: &'a Context,
     recorder: &'a mut Recorder,
     pub dispatches: Vec<Dispatch>,
+    /// The ropes of the run, with their factors, and their tables.
+    pub turns: Vec<(Rope, Option<Slot>, Operand)>,
     /// Whether the cache has the keys and values of the attention that comes.
     appended: bool,
 }
@@ -67,7 +69,16 @@ impl<'a> Emit<'a> {
         recorder: &'a mut Recorder,
     ) -> Emit<'a> {
         recorder.tables.trim();
-        Emit { exec, bindings, cursor, context, recorder, dispatches: Vec::new(), appended: false }
+        Emit {
+            exec,
+            bindings,
+            cursor,
+            context,
+            recorder,
+            dispatches: Vec::new(),
+            turns: Vec::new(),
+            appended: false,
+        }
     }
 
     pub fn piece(&mut self, planned: &Planned) {
@@ -100,7 +111,14 @@ impl<'a> Emit<'a> {
         all[..operands.len()].copy_from_slice(operands);
         let mut sizes: Words = [0; IMMEDIATE_BYTES as usize / 4];
         sizes[..words.len()].copy_from_slice(words);
-        self.dispatches.push(Dispatch { kernel, operands: all, words: sizes, grid });
+        self.dispatches.push(Dispatch { kernel, operands: all, words: sizes, pos: None, grid });
+    }
+
+    /// Says which word of the last call is the run's first position.
+    fn position_is(&mut self, word: usize) {
+        let last = self.dispatches.last_mut().expect("after a call");
+        assert_eq!(last.words[word], self.cursor.pos as u32);
+        last.pos = Some(word);
     }
 
     fn tokens(&self) -> usize {

@@ -56,20 +56,24 @@ impl Emit<'_> {
     }
 
     /// The table of a rope's angles in this run.
-    pub(super) fn turns(&mut self, rope: Rope, factors: Option<Slot>) -> Operand {
+    pub(in crate::gpu) fn turns(&mut self, rope: Rope, factors: Option<Slot>) -> Operand {
         let (context, cursor) = (self.context, self.cursor);
-        let factors = factors.map(|slot| {
+        let values = factors.map(|slot| {
             let Operand::Bound { number, .. } = self.operand(slot) else {
                 unreachable!("factors are a weight")
             };
             self.bindings.storages[number].values(context, self.recorder)
         });
-        let found = self.recorder.tables.find(rope, factors.as_ref(), cursor);
-        Operand::Table(found.unwrap_or_else(|| {
+        let found = self.recorder.tables.find(rope, values.as_ref(), cursor);
+        let table = Operand::Table(found.unwrap_or_else(|| {
             // What was recorded before still reads the old table.
             self.recorder.submit(context);
-            self.recorder.tables.fill(context, rope, factors.as_ref(), cursor)
-        }))
+            self.recorder.tables.fill(context, rope, values.as_ref(), cursor)
+        }));
+        if !self.turns.contains(&(rope, factors, table)) {
+            self.turns.push((rope, factors, table));
+        }
+        table
     }
 
     pub(super) fn glu(&mut self, step: &Step, activation: Activation) {

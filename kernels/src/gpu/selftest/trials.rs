@@ -139,6 +139,7 @@ fn one(p: &mut Program, kernel: Kernel) -> Cursor {
         | Kernel::HeadShard
         | Kernel::HeadLogp
         | Kernel::HeadSlopes => unreachable!("tried in a group"),
+        Kernel::Top | Kernel::Argmax => unreachable!("no program calls them"),
     }
     cursor
 }
