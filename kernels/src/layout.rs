@@ -4,10 +4,12 @@ use crate::op::{Op, Step};
 use crate::plan::{Region, plan};
 use crate::program::{Program, Role, Rows, Slot};
 
-/// Steps that a device does at once, and the f32 values of work space that they need.
+/// Steps that a device does at once, the f32 values of work space that they need, and those that
+/// they leave for the piece after them.
 pub(crate) struct Piece<'a> {
     pub steps: &'a [Step],
     pub work: usize,
+    pub left: usize,
 }
 
 impl Piece<'_> {
@@ -24,6 +26,8 @@ pub(crate) struct Layout {
     pub slots: Vec<(Slot, usize)>,
     /// Offset and length of every piece's work space.
     pub works: Vec<(usize, usize)>,
+    /// Offset of what every piece leaves.
+    pub lefts: Vec<usize>,
 }
 
 /// Lays a program out for runs of up to `tokens` tokens: a region per slot (or for several, where a
@@ -36,10 +40,12 @@ pub(crate) fn layout(
 ) -> Layout {
     let mut regions: Vec<Region> = Vec::new();
     let mut of_slot: Vec<(Slot, usize)> = Vec::new();
-    let mut of_work = Vec::new();
+    let (mut of_work, mut of_left) = (Vec::new(), Vec::new());
     for (at, piece) in pieces.iter().enumerate() {
         of_work.push((regions.len(), piece.work));
         regions.push(Region { len: piece.work, first: at, last: at });
+        of_left.push((regions.len(), piece.left));
+        regions.push(Region { len: piece.left, first: at, last: at + 1 });
         let outputs = piece.steps.iter().flat_map(|step| step.outputs.iter().copied());
         for (i, slot) in outputs.enumerate() {
             let (len, last) = (len(program, slot, tokens), last_use(program, pieces, slot, at));
@@ -70,6 +76,7 @@ pub(crate) fn layout(
         len: plan.len,
         slots: of_slot.into_iter().map(|(slot, region)| (slot, plan.offsets[region])).collect(),
         works: of_work.into_iter().map(work).collect(),
+        lefts: of_left.into_iter().map(|left| work(left).0).collect(),
     }
 }
 

@@ -129,6 +129,36 @@ fn gate_and_up_are_one_kernel() {
     }
 }
 
+/// Three kernels, of which each leaves to the next what that one's pairs make of its input: from
+/// many workgroups and from one, with as many ranks as there is room for.
+#[test]
+fn pairs_are_multiplied_where_their_input_is_made() {
+    let Some((device, _held)) = alone() else { return };
+    for (cols, ff) in [(32, 320), (96, 32), (1056, 64), (64, 1600)] {
+        for ranks in [[8, 8, 8, 8], [0, 1, 0, 3], [2, 0, 5, 0], [3, 64, 64, 64], [1, 1, 1, 1]] {
+            let mut p = Program::new();
+            let [x, stream] = ["x", "stream"].map(|name| p.input(name, cols));
+            let linear = |p: &mut Program, x: Slot, rows: usize, i: usize| {
+                let inputs = p.desc(x).cols;
+                let w = p.weight("w", rows, inputs, Quant::Q8_0);
+                let lora = pair(p, ranks[i], inputs, rows);
+                p.linear(x, w, None, lora)
+            };
+            let y = linear(&mut p, x, cols, 0);
+            let y = p.add(y, stream);
+            let norm = p.weight("norm", 1, cols, Quant::F32);
+            let h = p.rms_norm(y, norm, 1e-3);
+            let [gate, up] = [1, 2].map(|i| linear(&mut p, h, ff, i));
+            let inner = p.glu(gate, up, Activation::Silu);
+            let z = linear(&mut p, inner, cols, 3);
+            let z = p.add(y, z);
+            outputs(&mut p, &[y, z]);
+            let name = format!("({ff}, {cols}), ranks {ranks:?}");
+            assert_eq!(check(&device, &name, &p, 0, tolerance::F32), 3, "{name}");
+        }
+    }
+}
+
 /// What the first half of a block may have.
 #[derive(Clone, Copy, Debug)]
 struct Heads {

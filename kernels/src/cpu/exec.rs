@@ -64,7 +64,7 @@ impl Exec {
         let tasks = if fused { fuse(program) } else { unfused(program) };
         let piece = |task| {
             let work = work_len(program, task, max_tokens, threads);
-            Piece { steps: Task::steps(task), work }
+            Piece { steps: Task::steps(task), work, left: 0 }
         };
         let pieces: Vec<Piece<'_>> = tasks.iter().map(piece).collect();
         let layout = layout(program, &pieces, max_tokens, LINE);

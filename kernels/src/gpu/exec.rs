@@ -43,10 +43,11 @@ pub(super) enum Place {
     Bound(usize),
 }
 
-/// A piece and its work space in the arena.
+/// A piece, its work space in the arena, and what it leaves there for the next piece.
 pub(super) struct Planned {
     pub piece: Piece,
     pub work: usize,
+    pub left: usize,
 }
 
 /// Checked buffers of a run.
@@ -144,8 +145,9 @@ impl Exec {
             places[slot.index()] = Place::Arena(offset);
             context.expect_room(4 * len(program, slot, max_tokens));
         }
-        let works = layout.works.into_iter().map(|(work, _)| work);
-        let pieces = pieces.into_iter().zip(works).map(|(piece, work)| Planned { piece, work });
+        let spaces = layout.works.into_iter().zip(layout.lefts);
+        let planned = |(piece, ((work, _), left))| Planned { piece, work, left };
+        let pieces = pieces.into_iter().zip(spaces).map(planned);
         let (program, arena_len) = (program.clone(), layout.len);
         let (pieces, products) = (pieces.collect(), context.products);
         Exec { program, max_tokens, bound, places, pieces, arena_len, products }
@@ -281,5 +283,6 @@ fn lifetime<'a>(
     max_tokens: usize,
 ) -> layout::Piece<'a> {
     let works = piece.steps.iter().map(|step| ops::work_len(usual, program, step, max_tokens));
-    layout::Piece { steps: &piece.steps, work: works.max().unwrap_or(0) }
+    let left = ops::left_len(program, piece);
+    layout::Piece { steps: &piece.steps, work: works.max().unwrap_or(0), left }
 }

@@ -13,6 +13,15 @@ use crate::quant::Quant;
 pub(super) struct Piece {
     pub steps: Vec<Step>,
     pub task: Task,
+    pub next: Next,
+}
+
+/// What the piece after this one multiplies this one's result by before anything else, and so this
+/// one does where it makes it: the norm's weight, and `a` of up to two pairs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Next {
+    pub norm: Option<Slot>,
+    pub pairs: [Option<Lora>; 2],
 }
 
 /// What a kernel for one token does at once.
@@ -74,7 +83,37 @@ pub(super) const RANK_MAX: usize = 64;
 
 /// Every step by itself.
 pub(super) fn unfused(steps: Vec<Step>) -> Vec<Piece> {
-    steps.into_iter().map(|step| Piece { steps: vec![step], task: Task::Steps }).collect()
+    steps.into_iter().map(|step| Piece::new(vec![step], Task::Steps)).collect()
+}
+
+impl Piece {
+    fn new(steps: Vec<Step>, task: Task) -> Piece {
+        Piece { steps, task, next: Next::default() }
+    }
+
+    /// What it makes, if its kernel can leave something beside it.
+    fn makes(&self) -> Option<Slot> {
+        match &self.task {
+            Task::Attend(_) => Some(self.steps[0].outputs[0]),
+            Task::Output(output) => Some(output.y),
+            Task::Gated(gated) => Some(gated.y),
+            Task::Project(_) | Task::Steps => None,
+        }
+    }
+
+    /// What it reads, and what has to be left beside that.
+    fn needs(&self) -> Option<(Slot, Next)> {
+        let (x, next) = match &self.task {
+            Task::Output(Output { linear, .. }) => {
+                (linear.x, Next { norm: None, pairs: [linear.lora, None] })
+            }
+            Task::Gated(Gated { x, norm, linears, .. }) => {
+                (*x, Next { norm: Some(norm.w), pairs: linears.map(|linear| linear.lora) })
+            }
+            _ => return None,
+        };
+        next.pairs.iter().any(Option::is_some).then_some((x, next))
+    }
 }
 
 /// The pieces that `steps` are made of, in their order.
@@ -88,8 +127,15 @@ pub(super) fn fuse(program: &Program, steps: Vec<Step>) -> Vec<Piece> {
         let found = found.or_else(|| finder.output(at).map(|(n, piece)| (n, Task::Output(piece))));
         let found = found.or_else(|| finder.attend(at).map(|piece| (1, Task::Attend(piece))));
         let (count, task) = found.unwrap_or((1, Task::Steps));
-        pieces.push(Piece { steps: steps[at..at + count].to_vec(), task });
+        pieces.push(Piece::new(steps[at..at + count].to_vec(), task));
         at += count;
+    }
+    for i in 1..pieces.len() {
+        if let Some((x, next)) = pieces[i].needs()
+            && pieces[i - 1].makes() == Some(x)
+        {
+            pieces[i - 1].next = next;
+        }
     }
     pieces
 }

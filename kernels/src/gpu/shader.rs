@@ -176,10 +176,10 @@ impl Kernel {
             Kernel::AttentionGradQ => (0, 7),
             Kernel::AttentionGradKv => (0, 8),
             Kernel::HeadShard | Kernel::HeadLogp => (0, 3),
-            Kernel::HeadSlopes | Kernel::Attend(_) => (0, 4),
-            Kernel::Project { .. } => (1, 8),
-            Kernel::Output(_) => (1, 6),
-            Kernel::Gated(_) => (1, 5),
+            Kernel::HeadSlopes => (0, 4),
+            Kernel::Attend(_) => (0, 7),
+            Kernel::Project { .. } | Kernel::Output(_) => (1, 8),
+            Kernel::Gated(_) => (1, 7),
         }
     }
 
@@ -254,14 +254,18 @@ impl Kernel {
                     _ => wgsl!("decode/cache_f32"),
                 });
             }
-            Kernel::Attend(quant) => parts.extend([kv(quant), wgsl!("decode/attend")]),
+            Kernel::Attend(quant) => {
+                parts.extend([kv(quant), wgsl!("decode/left"), wgsl!("decode/attend")])
+            }
             Kernel::Output(quant) => {
                 parts.extend(one_token([quant, quant]));
-                parts.extend([wgsl!("decode/plain"), wgsl!("decode/output")]);
+                parts.extend([wgsl!("decode/plain"), wgsl!("decode/given")]);
+                parts.extend([wgsl!("decode/left"), wgsl!("decode/output")]);
             }
             Kernel::Gated(quants) => {
                 parts.extend(one_token(quants));
-                parts.extend([wgsl!("decode/normed"), wgsl!("activation"), wgsl!("decode/gated")]);
+                parts.extend([wgsl!("decode/normed"), wgsl!("activation"), wgsl!("decode/given")]);
+                parts.extend([wgsl!("decode/left"), wgsl!("decode/gated")]);
             }
         }
         // In WGSL the order of declarations does not matter.

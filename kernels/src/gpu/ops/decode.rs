@@ -1,12 +1,13 @@
 //! Runs of one token: a piece of a block is one kernel, where its buffers lie together.
 
 use super::rows::number;
-use super::{Emit, Operand, fold};
-use crate::gpu::fuse::{Gated, Output, Piece, Project, RANK_MAX, Task, WIDTH_MAX};
+use super::{Emit, Left, Operand, fold};
+use crate::gpu::exec::Planned;
+use crate::gpu::fuse::{Gated, Next, Output, Piece, Project, RANK_MAX, Task, WIDTH_MAX};
 use crate::gpu::page::{Page, Stretch};
 use crate::gpu::shader::Kernel;
 use crate::grad::LinearOperands;
-use crate::op::{Attention, Lora, RopeStyle, Step};
+use crate::op::{Attention, Lora, RopeStyle};
 use crate::program::{Program, Slot};
 use crate::quant::Quant;
 
@@ -62,32 +63,45 @@ fn lanes(cols: usize) -> usize {
     (1 << eights.ilog2()).clamp(4, 256)
 }
 
-/// Workgroups of four rows a team.
-fn groups(rows: usize, cols: usize) -> [u32; 3] {
-    fold(rows.div_ceil(1024 / lanes(cols)))
+/// Workgroups of a linear, of four rows a team.
+fn groups(rows: usize, cols: usize) -> usize {
+    rows.div_ceil(1024 / lanes(cols))
+}
+
+/// f32 values that a piece leaves for the next: for every workgroup, one per rank.
+pub(in crate::gpu) fn left_len(program: &Program, piece: &Piece) -> usize {
+    let pairs = piece.next.pairs.iter().flatten();
+    let ranks: usize = pairs.map(|pair| program.cols(pair.b)).sum();
+    let cols = |slot: Slot| program.cols(slot);
+    let groups = match &piece.task {
+        Task::Attend(attention) => attention.heads,
+        Task::Output(Output { linear, y, .. }) => groups(cols(*y), cols(linear.x)),
+        Task::Gated(Gated { x, y, .. }) => groups(cols(*y), cols(*x)),
+        Task::Project(_) | Task::Steps => 0,
+    };
+    ranks * groups
 }
 
 impl Emit<'_> {
     /// The piece as one kernel; `None`, and nothing is done, if its buffers don't lie together.
-    pub(super) fn fused(&mut self, piece: &Piece) -> Option<()> {
-        let kernel = kernel(&self.exec.program, piece)?;
-        match &piece.task {
+    /// `given` is what the piece before has left.
+    pub(super) fn fused(&mut self, planned: &Planned, given: Option<Left>) -> Option<()> {
+        let kernel = kernel(&self.exec.program, &planned.piece)?;
+        match &planned.piece.task {
             Task::Steps => None,
             Task::Project(project) => self.project(kernel, project),
-            Task::Attend(attention) => {
-                self.attend(kernel, &piece.steps[0], attention);
-                Some(())
-            }
-            Task::Output(output) => self.output(kernel, output),
-            Task::Gated(gated) => self.gated(kernel, gated),
+            Task::Attend(attention) => self.attend(kernel, planned, attention),
+            Task::Output(output) => self.output(kernel, planned, output, given),
+            Task::Gated(gated) => self.gated(kernel, planned, gated, given),
         }
     }
 
     fn project(&mut self, kernel: Kernel, project: &Project) -> Option<()> {
         let Project { norm, linears, rope, attention, .. } = project;
         let norms = project.head_norms.iter().flatten().map(|norm| norm.w);
-        let values = linears.iter().filter_map(|linear| linear.bias).chain(norms).chain([norm.w]);
-        let pages = self.pages(linears, values)?;
+        let biases = linears.iter().filter_map(|linear| linear.bias);
+        let values: Vec<Slot> = biases.chain(norms).chain([norm.w]).collect();
+        let pages = self.pages(linears, &values, &Next::default())?;
         let turns = self.turns(*rope, project.factors);
         let Kernel::Project { quants, .. } = kernel else { unreachable!("its kernel") };
         let width = self.cols(project.q) / attention.heads;
@@ -129,7 +143,8 @@ impl Emit<'_> {
         Some(())
     }
 
-    fn attend(&mut self, kernel: Kernel, step: &Step, attention: &Attention) {
+    fn attend(&mut self, kernel: Kernel, planned: &Planned, attention: &Attention) -> Option<()> {
+        let step = &planned.piece.steps[0];
         let [q, k, v] = [0, 1, 2].map(|i| step.inputs[i]);
         let [keys, values] = [3, 4].map(|i| step.inputs[i]);
         let quant = self.quant(keys);
@@ -145,42 +160,59 @@ impl Emit<'_> {
         let chunks = width.div_ceil(8).next_power_of_two() as u32;
         let columns = width.next_power_of_two() as u32;
         let width = width as u32;
-        let words = [pos, heads, kv_heads, width, window, stride, scale.to_bits(), chunks, columns];
-        let operands = [q, keys, values, step.outputs[0]].map(|slot| self.operand(slot));
-        self.call(kernel, &operands, &words, [heads, 1, 1]);
+        let (pages, next) = self.pages_and_next(&[], &[], planned)?;
+        let sizes = [pos, heads, kv_heads, width, window, stride, scale.to_bits(), chunks, columns];
+        let words = [&sizes[..], &self.next_words(&next, heads * width)];
+        let left = self.leave(planned, &next, attention.heads);
+        let [q, keys, values, o] =
+            [q, keys, values, step.outputs[0]].map(|slot| self.operand(slot));
+        let operands = [q, keys, values, o, pages.floats, pages.pairs, left];
+        self.call(kernel, &operands, &words.concat(), [heads, 1, 1]);
         self.position_is(0);
+        Some(())
     }
 
-    fn output(&mut self, kernel: Kernel, output: &Output) -> Option<()> {
+    fn output(
+        &mut self,
+        kernel: Kernel,
+        planned: &Planned,
+        output: &Output,
+        given: Option<Left>,
+    ) -> Option<()> {
         let Output { linear, residual, y } = output;
-        let pages = self.pages(&[*linear], linear.bias.into_iter())?;
+        let bias: Vec<Slot> = linear.bias.into_iter().collect();
+        let (pages, next) = self.pages_and_next(&[*linear], &bias, planned)?;
         let pair = self.pair_words(linear);
         let bias = linear.bias.map_or(NONE, |bias| self.at(bias));
         let cols = self.cols(linear.x);
         let residual = residual.map(|slot| self.operand(slot));
+        let rows = self.cols(*y);
         let words = [
-            self.at(linear.w),
-            self.cols(*y) as u32,
-            cols as u32,
-            0,
-            bias,
-            u32::from(residual.is_some()),
-            pair.a,
-            pair.b,
-            pair.rank,
-            pair.scale,
-            lanes(cols) as u32,
+            &[self.at(linear.w), rows as u32, cols as u32, bias][..],
+            &[u32::from(residual.is_some()), pair.a, pair.b, pair.rank, pair.scale],
+            &[lanes(cols) as u32, given.map_or(0, |given| given.count as u32)],
+            &self.next_words(&next, rows as u32),
         ];
-        let (x, y_operand) = (self.operand(linear.x), self.operand(*y));
+        let groups = groups(rows, cols);
+        let left = self.leave(planned, &next, groups);
+        let given = given.map_or(Operand::None, |given| given.parts);
+        let (x, y) = (self.operand(linear.x), self.operand(*y));
         let residual = residual.unwrap_or(Operand::None);
-        let operands = [pages.weights, pages.floats, pages.pairs, x, residual, y_operand];
-        self.call(kernel, &operands, &words, groups(self.cols(*y), cols));
+        let Pages { weights, floats, pairs } = pages;
+        let operands = [weights, floats, pairs, x, residual, y, given, left];
+        self.call(kernel, &operands, &words.concat(), fold(groups));
         Some(())
     }
 
-    fn gated(&mut self, kernel: Kernel, gated: &Gated) -> Option<()> {
+    fn gated(
+        &mut self,
+        kernel: Kernel,
+        planned: &Planned,
+        gated: &Gated,
+        given: Option<Left>,
+    ) -> Option<()> {
         let Gated { x, norm, linears, activation, y } = gated;
-        let pages = self.pages(linears, [norm.w].into_iter())?;
+        let (pages, next) = self.pages_and_next(linears, &[norm.w], planned)?;
         let [gate, up] = linears.map(|linear| self.at(linear.w));
         let [gate_pair, up_pair] = linears.map(|linear| self.pair_words(&linear));
         let (rows, cols) = (self.cols(*y), self.cols(*x));
@@ -191,11 +223,15 @@ impl Emit<'_> {
             &[number(*activation)],
             &pair(gate_pair),
             &pair(up_pair),
-            &[lanes(cols) as u32],
+            &[lanes(cols) as u32, given.map_or(0, |given| given.count as u32)],
+            &self.next_words(&next, rows as u32),
         ];
+        let groups = groups(rows, cols);
+        let left = self.leave(planned, &next, groups);
+        let given = given.map_or(Operand::None, |given| given.parts);
         let (x, y) = (self.operand(*x), self.operand(*y));
-        let operands = [pages.weights, pages.floats, pages.pairs, x, y];
-        self.call(kernel, &operands, &words.concat(), groups(rows, cols));
+        let operands = [pages.weights, pages.floats, pages.pairs, x, y, given, left];
+        self.call(kernel, &operands, &words.concat(), fold(groups));
         Some(())
     }
 
@@ -209,17 +245,41 @@ impl Emit<'_> {
         })
     }
 
-    /// The pages of some linears and of the other values that their kernel reads, if there is only
-    /// one of each kind.
-    fn pages(
+    /// Where a kernel of `count` workgroups leaves what the next piece needs, which is told.
+    fn leave(&mut self, planned: &Planned, next: &Next, count: usize) -> Operand {
+        let ranks: usize = next.pairs.iter().flatten().map(|pair| self.cols(pair.b)).sum();
+        let parts = Operand::Arena { offset: planned.left, len: count * ranks };
+        self.left = (ranks > 0).then_some(Left { parts, count });
+        self.left.map_or(Operand::None, |left| left.parts)
+    }
+
+    fn next_words(&self, next: &Next, cols: u32) -> [u32; 6] {
+        let norm = next.norm.map_or(NONE, |norm| self.at(norm));
+        let [(a, rank), (second_a, second_rank)] = next
+            .pairs
+            .map(|pair| pair.map_or((0, 0), |Lora { a, b, .. }| (self.at(a), self.cols(b) as u32)));
+        [norm, a, rank, second_a, second_rank, cols]
+    }
+
+    /// The pages of a piece and of what the next one needs, if that is there, too.
+    fn pages_and_next(
         &self,
         linears: &[LinearOperands],
-        values: impl Iterator<Item = Slot>,
-    ) -> Option<Pages> {
+        values: &[Slot],
+        planned: &Planned,
+    ) -> Option<(Pages, Next)> {
+        let nexts = [planned.piece.next, Next::default()].into_iter();
+        nexts.filter_map(|next| Some((self.pages(linears, values, &next)?, next))).next()
+    }
+
+    /// The pages of some linears and of the other values that their kernel reads, if there is only
+    /// one of each kind.
+    fn pages(&self, linears: &[LinearOperands], values: &[Slot], next: &Next) -> Option<Pages> {
         let weights = || linears.iter().map(|linear| linear.w);
         let is_packed = |slot: &Slot| self.quant(*slot) != Quant::F32;
         let of_f32 = weights().filter(|slot| !is_packed(slot));
-        let pairs = linears.iter().filter_map(|linear| linear.lora);
+        let values = values.iter().copied().chain(next.norm);
+        let pairs = linears.iter().map(|linear| linear.lora).chain(next.pairs).flatten();
         Some(Pages {
             weights: self.one_page(weights().filter(is_packed))?,
             floats: self.one_page(of_f32.chain(values))?,

@@ -6,6 +6,8 @@ mod head;
 mod linear;
 mod rows;
 
+pub(super) use decode::left_len;
+
 use super::context::Context;
 use super::exec::{Bindings, Dispatch, Exec, LINE, Operand, Operands, Planned, Words};
 use super::fuse::Piece;
@@ -29,8 +31,17 @@ pub(super) struct Emit<'a> {
     pub dispatches: Vec<Dispatch>,
     /// The ropes of the run, with their factors, and their tables.
     pub turns: Vec<(Rope, Option<Slot>, Operand)>,
+    /// What the last piece has left for the next.
+    left: Option<Left>,
     /// Whether the cache has the keys and values of the attention that comes.
     appended: bool,
+}
+
+/// Parts of `x aᵀ` of the pairs of the piece that comes, and of how many workgroups.
+#[derive(Clone, Copy)]
+struct Left {
+    parts: Operand,
+    count: usize,
 }
 
 /// Work space of a step, handed out piece by piece.
@@ -77,12 +88,14 @@ impl<'a> Emit<'a> {
             recorder,
             dispatches: Vec::new(),
             turns: Vec::new(),
+            left: None,
             appended: false,
         }
     }
 
     pub fn piece(&mut self, planned: &Planned) {
-        if self.fused(&planned.piece).is_none() {
+        let given = self.left.take();
+        if self.fused(planned, given).is_none() {
             planned.piece.steps.iter().for_each(|step| self.step(step, Work(planned.work)));
         }
     }

@@ -114,10 +114,13 @@ fn one(p: &mut Program, kernel: Kernel) -> Cursor {
             cursor = Cursor { pos: 5, tokens: 1 };
         }
         Kernel::Output(quant) => {
-            let (x, stream) = (p.input("x", columns(quant)), p.input("stream", 67));
-            let y = linear(p, x, 67, quant);
+            // Twice: what the first leaves for the second is tried, too.
+            let [x, stream] = ["x", "stream"].map(|name| p.input(name, columns(quant)));
+            let y = linear(p, x, columns(quant), quant);
             let y = p.add(stream, y);
+            let z = linear(p, y, 67, quant);
             p.output(y);
+            p.output(z);
             cursor.tokens = 1;
         }
         Kernel::Gated([first, second]) => {

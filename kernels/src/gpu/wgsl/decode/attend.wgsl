@@ -14,12 +14,23 @@ struct Sizes {
     /// Powers of two: at least D / 8, and at least D.
     chunks: u32,
     columns: u32,
+    next_norm: u32,
+    next_a: u32,
+    next_rank: u32,
+    next_second_a: u32,
+    next_second_rank: u32,
+    next_cols: u32,
 }
 var<immediate> sizes: Sizes;
 
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(3) var<storage, read_write> o: array<f32>;
+@group(0) @binding(4) var<storage, read_write> floats: array<f32>;
+@group(0) @binding(5) var<storage, read_write> adapter: array<f32>;
+@group(0) @binding(6) var<storage, read_write> left: array<f32>;
 
+/// Where nothing is.
+const NONE: u32 = 0xffffffffu;
 const LOWEST: f32 = -3.0e38;
 const KEYS: u32 = 64u;
 
@@ -116,6 +127,10 @@ fn main(
         workgroupBarrier();
     }
     if lane < sizes.width {
-        o[head * sizes.width + lane] = sums[lane].y / sums[lane].x;
+        let value = sums[lane].y / sums[lane].x;
+        o[head * sizes.width + lane] = value;
+        own[lane] = value;
     }
+    workgroupBarrier();
+    leave(lane, head, head * sizes.width, sizes.width);
 }

@@ -18,13 +18,19 @@ struct Sizes {
     up_rank: u32,
     up_scale: f32,
     lanes: u32,
+    parts: u32,
+    next_norm: u32,
+    next_a: u32,
+    next_rank: u32,
+    next_second_a: u32,
+    next_second_rank: u32,
+    next_cols: u32,
 }
 var<immediate> sizes: Sizes;
 
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
-
-/// Where the second pair begins in `thin`.
-const SECOND: u32 = 64u;
+@group(0) @binding(5) var<storage, read_write> given: array<f32>;
+@group(0) @binding(6) var<storage, read_write> left: array<f32>;
 
 @compute @workgroup_size(256)
 fn main(
@@ -33,10 +39,11 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let scale = inverse_rms(lane);
-    put_thin(lane, sizes.gate_a, sizes.gate_rank, 0u);
-    put_thin(lane, sizes.up_a, sizes.up_rank, SECOND);
+    make_thin(lane, sizes.gate_a, sizes.gate_rank, sizes.up_a, sizes.up_rank);
     let l = lane % sizes.lanes;
-    let row0 = (flat(group, groups) * (256u / sizes.lanes) + lane / sizes.lanes) * 4u;
+    let column = flat(group, groups) * (1024u / sizes.lanes);
+    let mine = lane / sizes.lanes * 4u;
+    let row0 = column + mine;
     let gate = Panel(sizes.gate, sizes.rows, sizes.cols, ceil_div(sizes.cols, UNIT));
     let up = Panel(sizes.up, sizes.rows, sizes.cols, gate.units);
     var gates = vec4<f32>(0.0);
@@ -57,6 +64,10 @@ fn main(
         let gate_pair = sizes.gate_scale * pair(sizes.gate_b, row, sizes.gate_rank, 0u);
         let up_pair = sizes.up_scale * pair(sizes.up_b, row, sizes.up_rank, SECOND);
         let gated = activate(sizes.activation, scale * (gate_totals[l] + gate_pair)).x;
-        y[row] = gated * scale * (up_totals[l] + up_pair);
+        let value = gated * scale * (up_totals[l] + up_pair);
+        y[row] = value;
+        own[mine + l] = value;
     }
+    workgroupBarrier();
+    leave(lane, flat(group, groups), column, min(1024u / sizes.lanes, sizes.rows - column));
 }
