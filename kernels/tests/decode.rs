@@ -347,3 +347,60 @@ fn a_layer_of_half_a_billion_parameters_is_five_kernels() {
         assert_eq!(device.fault(), None);
     }
 }
+
+/// Embedding, final norm, head and choice.
+#[test]
+fn around_the_layers_a_token_is_four_kernels() {
+    let Some((device, _held)) = alone() else { return };
+    let (words, cols) = (700, 96);
+    let mut start = Program::new();
+    let ids = start.ids("ids");
+    let table = start.weight("table", words, cols, Quant::Q8_0);
+    let embedded = start.embed(ids, table, 1.0);
+    start.output(embedded);
+    let mut end = Program::new();
+    let x = end.input("x", cols);
+    let norm = end.weight("norm", 1, cols, Quant::F32);
+    let head = end.weight("head", words, cols, Quant::Q8_0);
+    let h = end.rms_norm(x, norm, 1e-5);
+    let logits = end.linear(h, head, None, None);
+    end.output(logits);
+    let [first, last] = [(&start, 1), (&end, 2)].map(|(program, seed)| {
+        let operands = operands(program, 1, 0, words, seed);
+        let buffers = buffers(&device, program, &operands, 1);
+        (device.compile(program, 1), buffers, operands)
+    });
+    let of = |buffers: &[(Slot, Buffer)], slot: Slot| {
+        buffers.iter().find(|(bound, _)| *bound == slot).unwrap().1.clone()
+    };
+    let stream = of(&first.1, embedded);
+    let mut last_buffers = last.1.clone();
+    last_buffers.iter_mut().for_each(|(slot, buffer)| {
+        if *slot == x {
+            *buffer = stream.clone();
+        }
+    });
+    let (token, row) = (of(&first.1, ids), of(&last_buffers, logits));
+    let [first_bindings, last_bindings] = [bind(&first.0, &first.1), bind(&last.0, &last_buffers)];
+    let mut expected = first.2;
+    for _ in 0..5 {
+        let before = dispatches(&device);
+        let cursor = Cursor { pos: 0, tokens: 1 };
+        device.run(&first.0, &first_bindings, cursor);
+        device.run(&last.0, &last_bindings, cursor);
+        device.argmax_into(&row, 0, &token, 0);
+        assert_eq!(dispatches(&device) - before, 4);
+        let mut then = last.2.clone();
+        let made = &reference(&start, &expected, cursor)[embedded];
+        then.iter_mut().filter(|(slot, _)| *slot == x).for_each(|(_, value)| *value = made.clone());
+        let row = &reference(&end, &then, cursor)[logits].data;
+        let best = (0..words).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
+        let mut chosen = [0];
+        device.read_ids(&token, 0, &mut chosen);
+        assert_eq!(chosen[0] as usize, best);
+        expected.iter_mut().filter(|(slot, _)| *slot == ids).for_each(|(_, id)| {
+            id.data[0] = best as f64;
+        });
+    }
+    assert_eq!(device.fault(), None);
+}
