@@ -289,6 +289,50 @@ fn sound_kernels_pass_the_self_test_once() {
     assert_eq!(device.fault(), None);
 }
 
+/// Files of a folder, with their lengths.
+fn files(folder: &std::path::Path) -> Vec<(std::path::PathBuf, u64)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let entries = entries.map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.path(), entry.metadata().unwrap().len())).collect()
+}
+
+/// Where the back end can: the file is made, used again, and made anew if it is damaged.
+#[test]
+fn compiled_kernels_are_kept_in_a_file() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = std::env::temp_dir().join(format!("sapwood-gpu-{}", std::process::id()));
+    let choice = GpuChoice { cache_dir: Some(folder.clone()), ..gpu_choice() };
+    let start = || {
+        let began = std::time::Instant::now();
+        let device = Device::gpu(&choice).unwrap();
+        programs().iter().for_each(|program| drop(device.compile(program, 6)));
+        assert_eq!(device.fault(), None);
+        began.elapsed().as_millis()
+    };
+    let cold = start();
+    let kept = files(&folder);
+    if choice.backend.as_deref() == Some("gl") {
+        assert!(kept.is_empty(), "OpenGL keeps them by itself");
+        return;
+    }
+    let [(path, len)] = &kept[..] else { panic!("{kept:?}") };
+    println!("MEASURED: kept {len} bytes; first start {cold} ms, second {} ms", start());
+    let sound = std::fs::read(path).unwrap();
+    assert_eq!(files(&folder), kept);
+    for damaged in [b"something else".to_vec(), sound[..sound.len() / 2].to_vec(), Vec::new()] {
+        std::fs::write(path, &damaged).unwrap();
+        start();
+        assert_ne!(std::fs::read(path).unwrap(), damaged, "made anew");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    // A folder that can't be made is no failure.
+    std::fs::write(&folder, b"a file").unwrap();
+    start();
+    std::fs::remove_file(folder).unwrap();
+}
+
 #[test]
 fn no_adapter_is_an_error_that_says_what_was_found() {
     let choice = GpuChoice { backend: Some("none".into()), ..GpuChoice::default() };

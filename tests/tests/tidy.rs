@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 /// The pool hands a borrowed closure to threads that outlive the borrow, and disjoint parts of one
 /// buffer to several threads: neither can be said in safe Rust without allocating for every step.
 ///
-/// The GPU's pipelines are made without bounds checks, from shaders that are part of the program.
-const UNSAFE: [&str; 11] = [
+/// The GPU's pipelines are made without bounds checks, from shaders that are part of the program, and
+/// from a cache of compiled ones that nobody but the driver can check.
+const UNSAFE: [&str; 12] = [
     "kernels/src/cpu/pool",
     "kernels/src/cpu/simd",
     "kernels/src/cpu/dot",
+    "kernels/src/gpu/cache.rs",
     "kernels/src/gpu/pipeline.rs",
     "models/src/mmap.rs",
     "models/tests/memory.rs",

@@ -1,9 +1,11 @@
 //! The adapter that was chosen, and what may go wrong with it.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blocklist::{self, Without};
+use super::cache::DiskCache;
 use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Products, Reduce};
 use crate::fault::DeviceError;
 
@@ -17,6 +19,9 @@ pub struct GpuChoice {
     pub backend: Option<String>,
     /// Split weights into pages of at most this many bytes, even if the GPU takes larger ones.
     pub page_bytes: Option<usize>,
+    /// Keep compiled kernels in this folder, where the back end can: the next start is faster. It
+    /// has to be the app's own, since the driver runs what lies there.
+    pub cache_dir: Option<PathBuf>,
     /// How linears over many tokens are computed; by default as suits the GPU.
     pub products: Option<Products>,
     /// Take the kernels without subgroup operations, even if the GPU has them.
@@ -40,6 +45,7 @@ pub(super) struct Context {
     pub reduce: Reduce,
     pub products: Products,
     pub broken_kernel: Option<String>,
+    pub cache: Option<DiskCache>,
     /// Bytes of all pages.
     pub held: Arc<AtomicU64>,
     fault: Arc<Mutex<Option<DeviceError>>>,
@@ -87,6 +93,11 @@ impl Context {
         if products == Products::F16 {
             features |= wgpu::Features::SHADER_F16;
         }
+        let cached = wgpu::Features::PIPELINE_CACHE;
+        let cache_dir = choice.cache_dir.as_ref().filter(|_| adapter.features().contains(cached));
+        if cache_dir.is_some() {
+            features |= cached;
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("sapwood"),
             required_features: features,
@@ -114,6 +125,7 @@ impl Context {
         let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let reason = format!("{} on {}", kind(info.device_type), info.backend);
+        let cache = cache_dir.map(|folder| DiskCache::open(&device, &info, folder));
         Ok(Context {
             device,
             queue,
@@ -124,6 +136,7 @@ impl Context {
             reduce,
             products,
             broken_kernel: choice.broken_kernel.clone(),
+            cache,
             held: Arc::default(),
             fault,
         })

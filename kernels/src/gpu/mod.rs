@@ -2,7 +2,7 @@
 //!
 //! The same programs as on the CPU, forward and backward. [`context`] chooses the adapter,
 //! [`shader`] puts the kernels together from the `.wgsl` files, [`pipeline`] compiles them,
-//! [`selftest`] tries them, [`page`], [`pack`] and [`storage`] hold the buffers, [`fuse`] says what is
+//! [`cache`] keeps them, [`selftest`] tries them, [`page`], [`pack`] and [`storage`] hold the buffers, [`fuse`] says what is
 //! one kernel for one token and [`ops`] which kernels an op is, [`exec`] plans a
 //! program and [`recorder`] takes its commands to the GPU.
 //!
@@ -11,6 +11,7 @@
 //! [`Device::fault`](crate::Device::fault).
 
 mod blocklist;
+mod cache;
 mod context;
 mod exec;
 mod fuse;

@@ -18,9 +18,11 @@ pub(super) struct Pipelines(Mutex<HashMap<Kernel, Arc<Pipeline>>>);
 
 impl Pipelines {
     pub fn get(&self, context: &Context, kernel: Kernel) -> Arc<Pipeline> {
-        self.prepare(context, &[kernel]);
-        let pipelines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pipelines.get(&kernel).expect("just prepared").clone()
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&kernel).cloned();
+        known.unwrap_or_else(|| {
+            self.prepare(context, &[kernel]);
+            self.get(context, kernel)
+        })
     }
 
     /// Compiles those that are missing, side by side: drivers take long over each.
@@ -42,6 +44,12 @@ impl Pipelines {
                 let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 pipelines.insert(kernel, Arc::new(made));
             }
+        }
+        if let Some(disk) = &context.cache
+            && !missing.is_empty()
+            && context.fault().is_none()
+        {
+            disk.save();
         }
     }
 }
@@ -96,7 +104,7 @@ impl Pipeline {
                 zero_initialize_workgroup_memory: false,
                 ..wgpu::PipelineCompilationOptions::default()
             },
-            cache: None,
+            cache: context.cache.as_ref().map(|disk| &disk.cache),
         });
         Pipeline { pipeline, layout }
     }
