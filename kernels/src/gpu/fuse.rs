@@ -36,6 +36,8 @@ pub(super) enum Task {
     Output(Output),
     /// Norm, gate and up, the activation.
     Gated(Gated),
+    /// A norm behind a linear, and the stream.
+    NormAdd(NormAdd),
 }
 
 /// The norm in front of a linear.
@@ -77,6 +79,14 @@ pub(super) struct Gated {
     pub y: Slot,
 }
 
+/// See [`Task::NormAdd`].
+pub(super) struct NormAdd {
+    pub x: Slot,
+    pub norm: Norm,
+    pub residual: Slot,
+    pub y: Slot,
+}
+
 /// What the kernels have workgroup memory for: columns of a head, ranks of a pair.
 pub(super) const WIDTH_MAX: usize = 256;
 pub(super) const RANK_MAX: usize = 64;
@@ -97,6 +107,7 @@ impl Piece {
             Task::Attend(_) => Some(self.steps[0].outputs[0]),
             Task::Output(output) => Some(output.y),
             Task::Gated(gated) => Some(gated.y),
+            Task::NormAdd(sum) => Some(sum.y),
             Task::Project(_) | Task::Steps => None,
         }
     }
@@ -124,6 +135,7 @@ pub(super) fn fuse(program: &Program, steps: Vec<Step>) -> Vec<Piece> {
     while at < steps.len() {
         let found = finder.project(at).map(|(count, piece)| (count, Task::Project(piece)));
         let found = found.or_else(|| finder.gated(at).map(|piece| (4, Task::Gated(piece))));
+        let found = found.or_else(|| finder.norm_add(at).map(|piece| (2, Task::NormAdd(piece))));
         let found = found.or_else(|| finder.output(at).map(|(n, piece)| (n, Task::Output(piece))));
         let found = found.or_else(|| finder.attend(at).map(|piece| (1, Task::Attend(piece))));
         let (count, task) = found.unwrap_or((1, Task::Steps));
@@ -225,6 +237,7 @@ impl Finder<'_> {
             && (rope.heads, k_rope.heads) == (attention.heads, attention.kv_heads)
             && (Rope { heads: rope.heads, ..k_rope }, k_factors) == (rope, factors)
             && !rope.inverse
+            && self.attend(at + count).is_some()
             && self.types_fit(&linears)
             && self.heads_fit(width, keys);
         let caches = [keys, values];
@@ -257,14 +270,24 @@ impl Finder<'_> {
         let step = &self.steps[at];
         let linear = self.linear(step)?;
         let made = step.outputs[0];
-        let add = self.steps.get(at + 1).filter(|next| next.op == Op::Add);
-        let add = add.filter(|next| next.inputs.contains(&made) && self.reads(made) == 1);
-        if let Some(next) = add {
-            let [a, b] = next.inputs[..] else { return None };
-            let residual = Some(if a == made { b } else { a });
-            return Some((2, Output { linear, residual, y: next.outputs[0] }));
+        if let Some((residual, y)) = self.added(at + 1, made) {
+            return Some((2, Output { linear, residual: Some(residual), y }));
         }
         linear.lora.map(|_| (1, Output { linear, residual: None, y: made }))
+    }
+
+    fn norm_add(&self, at: usize) -> Option<NormAdd> {
+        let (x, norm, h, _) = self.norm(at)?;
+        let (residual, y) = self.added(at + 1, h)?;
+        Some(NormAdd { x, norm, residual, y })
+    }
+
+    /// What the step adds to a slot that nothing else reads, and the sum.
+    fn added(&self, at: usize, slot: Slot) -> Option<(Slot, Slot)> {
+        let step = self.steps.get(at).filter(|step| step.op == Op::Add)?;
+        let [a, b] = step.inputs[..] else { return None };
+        let other = if a == slot { b } else { a };
+        (step.inputs.contains(&slot) && self.reads(slot) == 1).then(|| (other, step.outputs[0]))
     }
 
     fn gated(&self, at: usize) -> Option<Gated> {

@@ -71,6 +71,8 @@ pub enum Kernel {
     Output(Quant),
     /// For one token: norm, gate and up with their pairs, the activation.
     Gated([Quant; 2]),
+    /// For one token: a norm behind a linear, added to the stream.
+    NormAdd,
     /// The largest logits of every shard of a row.
     Top,
     /// The id of a row's largest logit.
@@ -126,7 +128,7 @@ impl Kernel {
         use Kernel::*;
         let mut all = vec![Thin, Sum, RmsNorm, RmsNormGrad, Rope, AttentionDelta, AttentionGradQ];
         all.extend([AttentionGradKv, Glu, GluGrad, Add, HeadShard, HeadLogp, HeadSlopes, Round]);
-        all.extend([Top, Argmax]);
+        all.extend([Top, Argmax, NormAdd]);
         for quant in Quant::ALL {
             all.extend([Embed(quant), Linear(quant), LinearFew(quant), LinearGrad(quant)]);
             all.extend([LinearF16(quant), LinearGradF16(quant)]);
@@ -180,6 +182,7 @@ impl Kernel {
             Kernel::Attend(_) => (0, 7),
             Kernel::Project { .. } | Kernel::Output(_) => (1, 8),
             Kernel::Gated(_) => (1, 7),
+            Kernel::NormAdd => (0, 6),
         }
     }
 
@@ -253,6 +256,9 @@ impl Kernel {
                     Quant::F16 => wgsl!("decode/cache_f16"),
                     _ => wgsl!("decode/cache_f32"),
                 });
+            }
+            Kernel::NormAdd => {
+                parts.extend([wgsl!("weights"), wgsl!("decode/rows"), wgsl!("decode/norm_add")]);
             }
             Kernel::Attend(quant) => {
                 parts.extend([kv(quant), wgsl!("decode/left"), wgsl!("decode/attend")])

@@ -3,7 +3,7 @@
 use super::rows::number;
 use super::{Emit, Left, Operand, fold};
 use crate::gpu::exec::Planned;
-use crate::gpu::fuse::{Gated, Next, Output, Piece, Project, RANK_MAX, Task, WIDTH_MAX};
+use crate::gpu::fuse::{Gated, Next, NormAdd, Output, Piece, Project, RANK_MAX, Task, WIDTH_MAX};
 use crate::gpu::page::{Page, Stretch};
 use crate::gpu::shader::Kernel;
 use crate::grad::LinearOperands;
@@ -48,6 +48,7 @@ pub(in crate::gpu) fn kernel(program: &Program, piece: &Piece) -> Option<Kernel>
         Task::Gated(Gated { linears: [gate, up], .. }) => {
             Some(Kernel::Gated([quant(gate.w), quant(up.w)]))
         }
+        Task::NormAdd(_) => Some(Kernel::NormAdd),
     }
 }
 
@@ -77,6 +78,7 @@ pub(in crate::gpu) fn left_len(program: &Program, piece: &Piece) -> usize {
         Task::Attend(attention) => attention.heads,
         Task::Output(Output { linear, y, .. }) => groups(cols(*y), cols(linear.x)),
         Task::Gated(Gated { x, y, .. }) => groups(cols(*y), cols(*x)),
+        Task::NormAdd(_) => 1,
         Task::Project(_) | Task::Steps => 0,
     };
     ranks * groups
@@ -93,6 +95,7 @@ impl Emit<'_> {
             Task::Attend(attention) => self.attend(kernel, planned, attention),
             Task::Output(output) => self.output(kernel, planned, output, given),
             Task::Gated(gated) => self.gated(kernel, planned, gated, given),
+            Task::NormAdd(sum) => self.norm_add(kernel, planned, sum),
         }
     }
 
@@ -232,6 +235,19 @@ impl Emit<'_> {
         let (x, y) = (self.operand(*x), self.operand(*y));
         let operands = [pages.weights, pages.floats, pages.pairs, x, y, given, left];
         self.call(kernel, &operands, &words.concat(), fold(groups));
+        Some(())
+    }
+
+    fn norm_add(&mut self, kernel: Kernel, planned: &Planned, sum: &NormAdd) -> Option<()> {
+        let NormAdd { x, norm, residual, y } = *sum;
+        let (pages, next) = self.pages_and_next(&[], &[norm.w], planned)?;
+        let cols = self.cols(y) as u32;
+        let next_words = self.next_words(&next, cols);
+        let words = [&[cols, self.at(norm.w), norm.eps.to_bits()][..], &next_words];
+        let left = self.leave(planned, &next, 1);
+        let [residual, x, y] = [residual, x, y].map(|slot| self.operand(slot));
+        let operands = [residual, pages.floats, pages.pairs, x, y, left];
+        self.call(kernel, &operands, &words.concat(), [1, 1, 1]);
         Some(())
     }
 

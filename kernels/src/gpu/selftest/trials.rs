@@ -108,6 +108,14 @@ fn one(p: &mut Program, kernel: Kernel) -> Cursor {
             project(p, [first, first, second], cache);
             cursor = Cursor { pos: 5, tokens: 1 };
         }
+        Kernel::NormAdd => {
+            let [x, stream] = ["x", "stream"].map(|name| p.input(name, 300));
+            let w = p.weight("norm", 1, 300, Quant::F32);
+            let h = p.rms_norm(x, w, 1e-3);
+            let y = p.add(h, stream);
+            p.output(y);
+            cursor.tokens = 1;
+        }
         Kernel::Attend(quant) => {
             let (y, _) = attention(p, Some(quant));
             p.output(y);
