@@ -270,6 +270,28 @@ fn a_kernel_that_computes_wrongly_is_found_before_it_is_used() {
 }
 
 /// What is right is left alone, and each kernel is tried once.
+/// As the kernels of programs, those that choose a token.
+#[test]
+fn a_wrong_order_of_logits_is_found_before_it_is_used() {
+    if gpu().is_none() {
+        return;
+    }
+    for broken in ["Top", "Argmax"] {
+        let choice = GpuChoice { broken_kernel: Some(broken.into()), ..gpu_choice() };
+        let device = Device::gpu(&choice).unwrap();
+        let (logits, ids) = (device.values(1, 3, &[1.0, 3.0, 2.0]), device.ids(1));
+        match broken {
+            "Top" => drop(device.top(&logits, 0, 1)),
+            _ => device.argmax_into(&logits, 0, &ids, 0),
+        }
+        let fault = device.fault();
+        let found =
+            matches!(&fault, Some(DeviceError::SelfTest { kernel, .. }) if kernel == broken);
+        assert!(found, "{broken}: {fault:?}");
+        assert_eq!(device.top(&logits, 0, 2), [(0, 0.0); 2], "a failed device gives zeros");
+    }
+}
+
 #[test]
 fn sound_kernels_pass_the_self_test_once() {
     if gpu().is_none() {

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use half::f16;
 
 use super::Gpu;
-use super::shader::Kernel;
+use super::shader::{Kernel, SHARD};
 use crate::device::{Buffer, Cursor, Device, Exec, WeightSource};
 use crate::fault::DeviceError;
 use crate::op::NO_TARGET;
 use crate::program::{Desc, Element, Program, Role, Rows, Slot};
 use crate::quant::Quant;
 use crate::reference::{self, Tensor, Tensors};
+use crate::top::top;
 
 /// How far from the reference a kernel may be, relative to the largest value. Ten times what the
 /// tests ask for of f32: the exponentials and roots of some drivers are a few bits coarser. A
@@ -79,6 +80,35 @@ pub(crate) fn try_kernels(device: &Device, gpu: &Gpu, needed: &[Kernel]) {
             let (kernel, off_by) = (names.join(" or "), off_by as f32);
             gpu.context.fail(DeviceError::SelfTest { kernel, off_by });
         }
+    }
+    tried.spent += start.elapsed();
+}
+
+/// Tries a kernel that orders logits, which no program calls, when it is needed first.
+pub(super) fn try_order(gpu: &Gpu, kernel: Kernel) {
+    let mut tried = gpu.tried.lock();
+    if !tried.kernels.insert(kernel) {
+        return;
+    }
+    let start = Instant::now();
+    let mut random = Random(7);
+    // More than a shard of them, and one that is no number.
+    let mut row: Vec<f32> = (0..SHARD + 5).map(|_| random.value()).collect();
+    row[1] = f32::NAN;
+    let logits = gpu.zeroed(&[(1, row.len())], Element::Value(Quant::F32)).remove(0);
+    let id = gpu.zeroed(&[(1, 1)], Element::Id).remove(0);
+    gpu.write(&logits, 0, &row);
+    let expected = top(&row, 5);
+    let right = if kernel == Kernel::Top {
+        gpu.top_untried(&logits, 0, row.len(), 5) == expected
+    } else {
+        let mut found = [u32::MAX];
+        gpu.argmax_untried(&logits, 0, row.len(), &id, 0);
+        gpu.read_ids(&id, 0, &mut found);
+        found[0] == expected[0].0
+    };
+    if !right {
+        gpu.context.fail(DeviceError::SelfTest { kernel: kernel.name(), off_by: 1.0 });
     }
     tried.spent += start.elapsed();
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::exec::{Dispatch, Operand, Operands, Words};
+use super::selftest::try_order;
 use super::shader::{IMMEDIATE_BYTES, Kernel, SHARD};
 use super::{Gpu, Storage};
 use crate::program::Element;
@@ -11,6 +12,30 @@ use crate::top::merged;
 impl Gpu {
     /// The `k` largest of `len` logits from element `first` on. Zeros if the device has failed.
     pub(crate) fn top(
+        &self,
+        logits: &Arc<Storage>,
+        first: usize,
+        len: usize,
+        k: usize,
+    ) -> Vec<(u32, f32)> {
+        try_order(self, Kernel::Top);
+        self.top_untried(logits, first, len, k)
+    }
+
+    /// The id of the largest of `len` logits, from element `first` on, to element `at` of `ids`.
+    pub(crate) fn argmax_into(
+        &self,
+        logits: &Arc<Storage>,
+        first: usize,
+        len: usize,
+        ids: &Arc<Storage>,
+        at: usize,
+    ) {
+        try_order(self, Kernel::Argmax);
+        self.argmax_untried(logits, first, len, ids, at);
+    }
+
+    pub(super) fn top_untried(
         &self,
         logits: &Arc<Storage>,
         first: usize,
@@ -35,8 +60,7 @@ impl Gpu {
         }
     }
 
-    /// The id of the largest of `len` logits, from element `first` on, to element `at` of `ids`.
-    pub(crate) fn argmax_into(
+    pub(super) fn argmax_untried(
         &self,
         logits: &Arc<Storage>,
         first: usize,
