@@ -1,5 +1,6 @@
-//! What only the GPU device has: packed pages of weights, and what it does when it fails. The ops
-//! are compared with the reference in the other tests, on every device.
+//! What only the GPU device has: packed pages of weights, the memory that they take, the self-test
+//! and the cache of compiled kernels. The ops are compared with the reference in the other tests, on
+//! every device.
 
 #![cfg(feature = "gpu")]
 #![allow(clippy::unwrap_used)]
@@ -94,7 +95,7 @@ fn a_weight_of_many_pages_is_one_weight() {
 /// A device of its own, whose pages have at most so many bytes, and how much memory it holds.
 fn with_pages_of(page_bytes: usize) -> Option<(Device, impl Fn() -> u64)> {
     gpu()?;
-    let choice = GpuChoice { software: true, page_bytes: Some(page_bytes), ..GpuChoice::default() };
+    let choice = GpuChoice { page_bytes: Some(page_bytes), ..gpu_choice() };
     let device = Device::gpu(&choice).unwrap();
     let Device::Gpu(gpu) = device.clone() else { unreachable!("opened as one") };
     Some((device, move || gpu.bytes()))
@@ -139,6 +140,37 @@ fn memory_that_is_shared_goes_with_its_last_user() {
     assert_eq!(device.fault(), None);
 }
 
+/// Qwen2.5-0.5B's block in training at 512 tokens: what is held is what was planned, to a tenth,
+/// and the driver's own books say the same.
+#[test]
+fn what_is_held_is_what_was_planned() {
+    let Some((device, held)) = with_pages_of(128 << 20) else { return };
+    let Device::Gpu(gpu) = &device else { unreachable!("opened as one") };
+    let kind = BlockKind { bias: true, lora: true, ..BlockKind::default() };
+    let Block { mut program, x, y, params } = block(kind, Quant::Q4_0, [14, 2, 64], 4864);
+    let seed = program.input("seed", 896);
+    let wrt: Vec<Slot> = params.into_iter().chain([x]).collect();
+    program.grad(y, seed, &wrt).into_iter().for_each(|slot| program.output(slot));
+    let bare = held();
+    let exec = device.compile(&program, 512);
+    let operands = operands(&program, 512, 0, 1, 3);
+    let buffers = buffers(&device, &program, &operands, 512);
+    // A few tokens take the same memory and less time.
+    device.run(&exec, &bind(&exec, &buffers), Cursor { pos: 0, tokens: 8 });
+    read(&device, &buffers, program.outputs()[0], 1);
+    assert_eq!(device.fault(), None);
+    let bytes: usize = buffers.iter().map(|(_, buffer)| buffer.bytes()).sum();
+    let planned = (bytes + exec.peak_bytes()) as f64;
+    let held = (held() - bare) as f64;
+    println!("MEASURED: planned {:.1} MB, held {:.1} MB", planned / 1e6, held / 1e6);
+    assert!((held / planned - 1.0).abs() <= 0.1, "planned {planned}, held {held}");
+    if let Some(driver) = gpu.driver_bytes() {
+        let driver = driver as f64;
+        println!("MEASURED: the driver gave {:.1} MB", driver / 1e6);
+        assert!((driver / planned - 1.0).abs() <= 0.1, "planned {planned}, given {driver}");
+    }
+}
+
 #[test]
 fn what_is_too_much_for_a_page_goes_on_in_the_next() {
     let Some((device, held)) = with_pages_of(4096) else { return };
@@ -164,40 +196,6 @@ fn what_is_too_much_for_a_page_goes_on_in_the_next() {
         assert!(error(&got, &expected, 0.0) <= tolerance::F32, "{quant:?}");
     }
     assert_eq!(device.fault(), None);
-}
-
-#[test]
-fn what_does_not_fit_is_a_fault_and_not_a_crash() {
-    if gpu().is_none() {
-        return;
-    }
-    let choice = GpuChoice { page_bytes: Some(64 << 10), ..gpu_choice() };
-    let device = Device::gpu(&choice).unwrap();
-    let large = device.zeros(1 << 10, 1 << 10);
-    assert_eq!(device.fault(), Some(DeviceError::OutOfMemory));
-    let mut values = [1.0];
-    device.read(&large, 0, &mut values);
-    assert_eq!(values, [1.0], "nothing is read");
-}
-
-#[test]
-fn a_lost_device_says_so_and_does_nothing() {
-    if gpu().is_none() {
-        return;
-    }
-    let device = Device::gpu(&gpu_choice()).unwrap();
-    let Block { program, .. } = block(BlockKind::default(), Quant::F32, [2, 1, 8], 24);
-    let operands = operands(&program, 3, 0, 1, 2);
-    let exec = device.compile(&program, 3);
-    let buffers = buffers(&device, &program, &operands, 3);
-    let bindings = bind(&exec, &buffers);
-    let cursor = Cursor { pos: 0, tokens: 3 };
-    device.run(&exec, &bindings, cursor);
-    let Device::Gpu(gpu) = &device else { unreachable!("opened as one") };
-    gpu.lose();
-    device.run(&exec, &bindings, cursor);
-    read(&device, &buffers, program.outputs()[0], 3);
-    assert!(matches!(device.fault(), Some(DeviceError::Lost { .. })));
 }
 
 /// Programs that have every kind of kernel, and those of one block type.
@@ -353,13 +351,4 @@ fn compiled_kernels_are_kept_in_a_file() {
     std::fs::write(&folder, b"a file").unwrap();
     start();
     std::fs::remove_file(folder).unwrap();
-}
-
-#[test]
-fn no_adapter_is_an_error_that_says_what_was_found() {
-    let choice = GpuChoice { backend: Some("none".into()), ..GpuChoice::default() };
-    let Err(DeviceError::NoAdapter { found }) = Device::gpu(&choice) else {
-        panic!("there is no such back end");
-    };
-    assert!(found.contains("vulkan"), "{found}");
 }

@@ -99,6 +99,12 @@ impl Gpu {
         self.context.fault()
     }
 
+    /// Bytes that the driver has given, by its own account; `None` where there is none.
+    pub fn driver_bytes(&self) -> Option<u64> {
+        let report = self.context.device.generate_allocator_report()?;
+        Some(report.total_allocated_bytes)
+    }
+
     /// Gives the adapter up, as if its driver had reset it: to show what follows.
     pub fn lose(&self) {
         self.context.device.destroy();
