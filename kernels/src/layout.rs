@@ -27,6 +27,7 @@ pub(crate) struct Layout {
     /// Offset and length of every piece's work space.
     pub works: Vec<(usize, usize)>,
     /// Offset of what every piece leaves.
+    #[cfg_attr(not(feature = "gpu"), expect(dead_code, reason = "the CPU's pieces leave nothing"))]
     pub lefts: Vec<usize>,
 }
 
