@@ -339,8 +339,10 @@ fn whole_blocks_are_what_their_steps_are() {
                     [device.compile(&program, 1), device.compile_unfused(&program, 1)]
                         .map(|exec| run_exec(&device, &exec, &program, &operands, cursor));
                 let most = unfused[0].iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+                // Sums in another order: a key at the edge of two halves may be rounded either way.
                 for (a, b) in fused[0].iter().zip(&unfused[0]) {
-                    assert!((a - b).abs() <= 1e-5 * most, "{name}: {a} for {b}");
+                    let off = f64::from((a - b).abs() / most);
+                    assert!(off <= tolerance::F16, "{name}: {a} for {b}");
                 }
             }
         }

@@ -59,7 +59,8 @@ fn what_adds_up_comes_with_and_without_subgroups() {
         assert!(!kernel.source(Reduce::Memory).contains("subgroupAdd"), "{kernel:?}");
     }
     let names: Vec<Kernel> = subgroups.map(|(kernel, _)| kernel).collect();
-    for kernel in [Kernel::RmsNorm, Kernel::HeadShard, Kernel::LinearFew(Quant::Q4_0)] {
+    let linear = [Kernel::LinearFew(Quant::Q4_0), Kernel::Output(Quant::Q4_0)];
+    for kernel in [Kernel::RmsNorm, Kernel::HeadShard].into_iter().chain(linear) {
         assert!(names.contains(&kernel), "{kernel:?}");
     }
 }

@@ -188,9 +188,13 @@ impl Kernel {
 
     /// The whole text. Kernels that add nothing up are the same either way.
     pub fn source(self, reduce: Reduce) -> String {
-        let (reduce, reduce_rows) = match reduce {
-            Reduce::Memory => (wgsl!("reduce"), wgsl!("reduce_rows")),
-            Reduce::Subgroups => (wgsl!("reduce_subgroups"), wgsl!("reduce_rows_subgroups")),
+        let (reduce, reduce_rows, team) = match reduce {
+            Reduce::Memory => (wgsl!("reduce"), wgsl!("reduce_rows"), wgsl!("decode/team")),
+            Reduce::Subgroups => (
+                wgsl!("reduce_subgroups"),
+                wgsl!("reduce_rows_subgroups"),
+                wgsl!("decode/team_subgroups"),
+            ),
         };
         let mut parts = vec![wgsl!("prelude")];
         if self.needs_f16() {
@@ -273,6 +277,9 @@ impl Kernel {
                 parts.extend([wgsl!("decode/normed"), wgsl!("activation"), wgsl!("decode/given")]);
                 parts.extend([wgsl!("decode/left"), wgsl!("decode/gated")]);
             }
+        }
+        if parts.contains(&wgsl!("decode/rows")) {
+            parts.push(team);
         }
         // In WGSL the order of declarations does not matter.
         parts.join("\n") + &self.readers()

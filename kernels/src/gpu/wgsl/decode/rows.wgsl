@@ -12,24 +12,8 @@
 /// Where nothing is.
 const NONE: u32 = 0xffffffffu;
 
-var<workgroup> lane_sums: array<vec4<f32>, 256>;
 /// `x aᵀ` of up to two pairs.
 var<workgroup> thin: array<f32, 128>;
-
-/// Sums over the `lanes` of a team, the same for each of them.
-fn team_total(lane: u32, lanes: u32, value: vec4<f32>) -> vec4<f32> {
-    lane_sums[lane] = value;
-    workgroupBarrier();
-    for (var stride = lanes / 2u; stride > 0u; stride >>= 1u) {
-        if lane % lanes < stride {
-            lane_sums[lane] += lane_sums[lane + stride];
-        }
-        workgroupBarrier();
-    }
-    let sum = lane_sums[lane - lane % lanes];
-    workgroupBarrier();
-    return sum;
-}
 
 /// Eight columns of the input from `8 i` on.
 fn inputs(i: u32) -> Eight {
