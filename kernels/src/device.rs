@@ -204,6 +204,15 @@ impl Device {
         Ok(Device::Gpu(Arc::new(Gpu::new(choice)?)))
     }
 
+    /// Whether it is a graphics processor.
+    pub fn is_gpu(&self) -> bool {
+        match self {
+            Device::Cpu(_) => false,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(_) => true,
+        }
+    }
+
     /// What computes, in words.
     pub fn describe(&self) -> String {
         match self {
@@ -220,6 +229,15 @@ impl Device {
             // The one that gives it its commands.
             #[cfg(feature = "gpu")]
             Device::Gpu(_) => 1,
+        }
+    }
+
+    /// Kernels that were started so far, on a GPU.
+    pub fn dispatches(&self) -> Option<u64> {
+        match self {
+            Device::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => Some(gpu.dispatches()),
         }
     }
 
@@ -373,27 +391,25 @@ impl Device {
         }
     }
 
-    /// Copies whole rows from one buffer of f32 values to another, or within one, where they may
+    /// Copies `len` values from one buffer of f32 to another, or within one, where they may
     /// overlap. They stay on the device.
     ///
     /// # Panics
-    /// If the rows are outside their buffers or differ in width, or a buffer is a frozen weight, a
-    /// cache of halves or of ids.
-    pub fn copy(&self, from: &Buffer, from_row: usize, to: &Buffer, to_row: usize, rows: usize) {
+    /// If they are outside their buffers, or a buffer is a frozen weight, a cache of halves or of
+    /// ids.
+    pub fn copy(&self, from: &Buffer, offset: usize, to: &Buffer, to_offset: usize, len: usize) {
         let f32 = Element::Value(Quant::F32);
         assert!(from.element() == f32 && to.element() == f32, "only f32 values are copied");
-        assert_eq!(from.cols, to.cols, "columns of both buffers");
-        assert!(
-            from_row + rows <= from.rows && to_row + rows <= to.rows,
-            "{rows} rows from {from_row} of {} to {to_row} of {}",
-            from.rows,
-            to.rows
-        );
-        let [at, to_at, len] = [from_row, to_row, rows].map(|rows| rows * from.cols);
+        let fits = |buffer: &Buffer, at: usize| at + len <= buffer.rows * buffer.cols;
+        assert!(fits(from, offset) && fits(to, to_offset), "{len} values do not fit");
         match self {
-            Device::Cpu(_) => from.on_cpu().copy(at..at + len, to.on_cpu(), to_at),
+            Device::Cpu(_) => {
+                from.on_cpu().copy(offset..offset + len, to.on_cpu(), to_offset);
+            }
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => gpu.copy(from.on_gpu(), at..at + len, to.on_gpu(), to_at),
+            Device::Gpu(gpu) => {
+                gpu.copy(from.on_gpu(), offset..offset + len, to.on_gpu(), to_offset);
+            }
         }
     }
 

@@ -27,6 +27,8 @@ pub enum DeviceError {
         /// What the driver says.
         why: String,
     },
+    /// The host forbids the GPU for now.
+    Forbidden,
     /// A kernel computes something else than the CPU on this GPU.
     SelfTest {
         /// The kernel; several if only a common result tells about them.
@@ -50,6 +52,9 @@ impl fmt::Display for DeviceError {
             }
             DeviceError::Refused { why } => {
                 write!(f, "the GPU's driver refused a command ({why}): use the CPU")
+            }
+            DeviceError::Forbidden => {
+                write!(f, "the GPU may not be used now, as the app has said: use the CPU")
             }
             DeviceError::SelfTest { kernel, off_by } => {
                 write!(

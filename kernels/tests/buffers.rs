@@ -31,18 +31,18 @@ fn ids_come_back_as_they_were_written() {
 }
 
 #[test]
-fn rows_are_copied_between_buffers_and_within_one() {
+fn values_are_copied_between_buffers_and_within_one() {
     for device in devices() {
         let numbers: Vec<f32> = (0..15).map(|i| i as f32).collect();
-        let (from, to) = (device.values(5, 3, &numbers), device.zeros(4, 3));
-        device.copy(&from, 1, &to, 2, 2);
-        let expected = [&[0.0; 6], &numbers[3..9]].concat();
+        let (from, to) = (device.values(5, 3, &numbers), device.zeros(12, 1));
+        device.copy(&from, 4, &to, 6, 5);
+        let expected = [&[0.0; 6], &numbers[4..9], &[0.0]].concat();
         assert_eq!(values(&device, &to), expected, "{}", device.describe());
-        // Rows 0 to 3 to rows 1 to 4: each is read before it is written.
-        device.copy(&from, 0, &from, 1, 4);
+        // To where they overlap: each is read before it is written.
+        device.copy(&from, 0, &from, 3, 12);
         assert_eq!(values(&device, &from), [&numbers[..3], &numbers[..12]].concat());
-        device.copy(&from, 5, &to, 4, 0);
-        assert_eq!(values(&device, &to), expected, "no rows are no copy");
+        device.copy(&from, 15, &to, 12, 0);
+        assert_eq!(values(&device, &to), expected, "no values are no copy");
         assert_eq!(device.fault(), None);
     }
 }
@@ -73,10 +73,10 @@ fn what_a_copy_replaced_is_forgotten() {
 }
 
 #[test]
-#[should_panic(expected = "columns")]
-fn rows_of_another_width_are_refused() {
+#[should_panic(expected = "do not fit")]
+fn what_is_outside_is_refused() {
     let device = Device::cpu(Some(1));
-    device.copy(&device.zeros(1, 3), 0, &device.zeros(1, 2), 0, 1);
+    device.copy(&device.zeros(1, 3), 1, &device.zeros(1, 3), 0, 3);
 }
 
 /// As the doc orders them.

@@ -2,15 +2,19 @@
 //!
 //! Parameters are one flat vector: for each layer, for each adapted linear in the order of
 //! [`Target::ALL`], A (R, I) and then B (O, R), row-major. The optimizer, checkpoints and digests
-//! all see that vector; devices see one pair of buffers per adapted linear.
+//! all see that vector; devices see one pair of buffers per adapted linear. The processor always has them; a GPU gets a
+//! copy when it first computes with the adapter.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sapwood_kernels::{Buffer, Device};
 
 use crate::adapter_file::{AdapterFile, Pair, Provenance};
 use crate::arch::{Arch, LayerTensor};
 use crate::block::{PairKind, Target};
+use crate::devices::Place;
+use crate::placed::Placed;
 
 /// SHA-256 of an adapter's shape and parameters.
 pub type Digest = [u8; 32];
@@ -121,6 +125,13 @@ impl Layout {
         kinds
     }
 
+    /// Parameters of the layer that has most of them.
+    pub(crate) fn layer_len_max(&self) -> usize {
+        let layers = self.pairs.chunk_by(|a, b| a.layer == b.layer);
+        let len = |pairs: &[PairSpec]| pairs.iter().map(|p| p.a_len() + p.b_len()).sum();
+        layers.map(len).max().unwrap_or(0)
+    }
+
     /// Number of parameters.
     pub fn len(&self) -> usize {
         self.len
@@ -165,29 +176,33 @@ fn target_of(tensor: LayerTensor) -> Target {
     found.expect("an adapter file holds only the seven linears")
 }
 
-/// A LoRA adapter on a device, ready to be used by a [`Model`](crate::Model).
+/// A LoRA adapter, ready to be used by a [`Model`](crate::Model).
 pub struct Adapter {
-    device: Device,
+    /// Tells it from every other one of this process, whatever its parameters.
+    id: u64,
+    cpu: Device,
     layout: Layout,
-    /// A and B of each pair of the layout.
-    buffers: Vec<(Buffer, Buffer)>,
+    pairs: Pairs,
+    /// The same on the GPU, from its first use there on.
+    on_gpu: OnceLock<(Device, Pairs)>,
     digest: OnceLock<Digest>,
 }
 
+/// A and B of each pair of the layout.
+type Pairs = Vec<(Buffer, Buffer)>;
+
 impl Adapter {
-    /// Uploads `values`, which are laid out by `layout`.
-    pub fn new(device: &Device, layout: Layout, values: &[f32]) -> Adapter {
-        let mut buffers = Vec::with_capacity(layout.pairs.len());
-        // What a block uses lies together.
-        for layer in layout.pairs.chunk_by(|a, b| a.layer == b.layer) {
-            let shapes = layer.iter().flat_map(|p| [(p.rank, p.inputs), (p.outputs, p.rank)]);
-            let mut made = device.zeros_together(&shapes.collect::<Vec<_>>()).into_iter();
-            while let (Some(a), Some(b)) = (made.next(), made.next()) {
-                buffers.push((a, b));
-            }
-        }
-        let device = device.clone();
-        let mut adapter = Adapter { device, layout, buffers, digest: OnceLock::new() };
+    /// Puts `values`, which are laid out by `layout`, on the processor.
+    pub(crate) fn new(cpu: &Device, layout: Layout, values: &[f32]) -> Adapter {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let mut adapter = Adapter {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            cpu: cpu.clone(),
+            pairs: make(cpu, &layout),
+            on_gpu: OnceLock::new(),
+            layout,
+            digest: OnceLock::new(),
+        };
         adapter.write(values);
         adapter
     }
@@ -195,10 +210,9 @@ impl Adapter {
     /// Replaces all parameters: what a training step does.
     pub fn write(&mut self, values: &[f32]) {
         assert_eq!(values.len(), self.layout.len, "one value per parameter");
-        for (pair, (a, b)) in self.layout.pairs.iter().zip(&self.buffers) {
-            let (a_values, rest) = values[pair.offset..].split_at(pair.a_len());
-            self.device.write(a, 0, a_values);
-            self.device.write(b, 0, &rest[..pair.b_len()]);
+        write(&self.cpu, &self.layout, &self.pairs, values);
+        if let Some((gpu, pairs)) = self.on_gpu.get() {
+            write(gpu, &self.layout, pairs, values);
         }
         self.digest = OnceLock::new();
     }
@@ -230,13 +244,13 @@ impl Adapter {
         }
     }
 
-    /// All parameters, read back from the device.
+    /// All parameters.
     pub fn values(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.layout.len];
-        for (pair, (a, b)) in self.layout.pairs.iter().zip(&self.buffers) {
+        for (pair, (a, b)) in self.layout.pairs.iter().zip(&self.pairs) {
             let (a_values, rest) = values[pair.offset..].split_at_mut(pair.a_len());
-            self.device.read(a, 0, a_values);
-            self.device.read(b, 0, &mut rest[..pair.b_len()]);
+            self.cpu.read(a, 0, a_values);
+            self.cpu.read(b, 0, &mut rest[..pair.b_len()]);
         }
         values
     }
@@ -264,10 +278,53 @@ impl Adapter {
         })
     }
 
-    /// Buffers of A and B of one pair, if there is one.
-    pub(crate) fn buffers(&self, layer: usize, target: Target) -> Option<&(Buffer, Buffer)> {
+    /// What tells its buffers from those of every other adapter.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Buffers of A and B of one pair, if there is one, where the model computes.
+    pub(crate) fn buffers(
+        &self,
+        placed: &Placed,
+        layer: usize,
+        target: Target,
+    ) -> Option<&(Buffer, Buffer)> {
         let index =
             self.layout.pairs.iter().position(|p| (p.layer, p.target) == (layer, target))?;
-        self.buffers.get(index)
+        match placed.place {
+            Place::Cpu => self.pairs.get(index),
+            Place::Gpu => self.uploaded(&placed.device).get(index),
+        }
+    }
+
+    fn uploaded(&self, gpu: &Device) -> &Pairs {
+        let upload = || {
+            let pairs = make(gpu, &self.layout);
+            write(gpu, &self.layout, &pairs, &self.values());
+            (gpu.clone(), pairs)
+        };
+        &self.on_gpu.get_or_init(upload).1
+    }
+}
+
+fn make(device: &Device, layout: &Layout) -> Pairs {
+    let mut pairs = Vec::with_capacity(layout.pairs.len());
+    // What a block uses lies together.
+    for layer in layout.pairs.chunk_by(|a, b| a.layer == b.layer) {
+        let shapes = layer.iter().flat_map(|p| [(p.rank, p.inputs), (p.outputs, p.rank)]);
+        let mut made = device.zeros_together(&shapes.collect::<Vec<_>>()).into_iter();
+        while let (Some(a), Some(b)) = (made.next(), made.next()) {
+            pairs.push((a, b));
+        }
+    }
+    pairs
+}
+
+fn write(device: &Device, layout: &Layout, pairs: &Pairs, values: &[f32]) {
+    for (pair, (a, b)) in layout.pairs.iter().zip(pairs) {
+        let (a_values, rest) = values[pair.offset..].split_at(pair.a_len());
+        device.write(a, 0, a_values);
+        device.write(b, 0, &rest[..pair.b_len()]);
     }
 }

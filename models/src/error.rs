@@ -1,5 +1,6 @@
 //! What can go wrong between a model file and its logits.
 
+use sapwood_kernels::DeviceError;
 use thiserror::Error;
 
 use crate::arch::ArchError;
@@ -25,6 +26,15 @@ pub enum ModelError {
     /// The model has no chat template.
     #[error("the model has no chat template: use it for plain completion, or take a chat model")]
     NoTemplate,
+    /// There is no GPU, or it failed in the middle of a gradient, or may not be used any more.
+    #[error(transparent)]
+    Gpu(#[from] DeviceError),
+    /// The model gives no numbers.
+    #[error("the logit of token {id} is not finite: the adapter or the model is damaged")]
+    NotFinite {
+        /// The token that came first all the same.
+        id: u32,
+    },
     /// The work was asked to stop.
     #[error("stopped as requested")]
     Stopped,

@@ -11,12 +11,16 @@ type Shape = (usize, usize, usize);
 /// One pair of buffers per adapted linear, shared by layers whose pairs have the same shape.
 pub(crate) struct PairGrads {
     buffers: Vec<(Shape, (Buffer, Buffer))>,
+    /// A layer's gradients one after another, as in the flat vector: read at once.
+    landing: Buffer,
 }
 
 impl PairGrads {
     pub fn new(device: &Device, adapter: &Adapter) -> PairGrads {
-        let mut grads = PairGrads { buffers: Vec::new() };
-        for pair in adapter.layout().pairs() {
+        let layout = adapter.layout();
+        let landing = device.zeros(layout.layer_len_max().max(1), 1);
+        let mut grads = PairGrads { buffers: Vec::new(), landing };
+        for pair in layout.pairs() {
             let key = (pair.target as usize, pair.rank, pair.inputs);
             if grads.buffers.iter().all(|(k, _)| *k != key) {
                 let a = device.zeros(pair.rank, pair.inputs);
@@ -52,18 +56,20 @@ impl PairGrads {
 
     /// Adds what the block left in the buffers to the flat gradient.
     pub fn add_to(&self, device: &Device, adapter: &Adapter, layer: usize, gradient: &mut [f32]) {
-        let mut values = Vec::new();
-        for pair in adapter.layout().pairs().iter().filter(|p| p.layer == layer) {
+        let pairs = adapter.layout().pairs().iter().filter(|p| p.layer == layer);
+        let mut len = 0;
+        for pair in pairs.clone() {
             let (a, b) = self.get(adapter, layer, pair.target);
-            let places =
-                [(a, pair.offset, pair.a_len()), (b, pair.offset + pair.a_len(), pair.b_len())];
-            for (buffer, offset, len) in places {
-                values.resize(len, 0.0);
-                device.read(buffer, 0, &mut values);
-                for (sum, value) in gradient[offset..offset + len].iter_mut().zip(&values) {
-                    *sum += value;
-                }
+            for (buffer, values) in [(a, pair.a_len()), (b, pair.b_len())] {
+                device.copy(buffer, 0, &self.landing, len, values);
+                len += values;
             }
+        }
+        let mut values = vec![0.0; len];
+        device.read(&self.landing, 0, &mut values);
+        let start = pairs.map(|pair| pair.offset).next().unwrap_or(0);
+        for (sum, value) in gradient[start..start + len].iter_mut().zip(&values) {
+            *sum += value;
         }
     }
 }

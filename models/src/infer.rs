@@ -1,19 +1,18 @@
 //! Generation: tokens in, logits out, through the KV cache.
 
-use sapwood_kernels::Cursor;
+use sapwood_kernels::{Buffer, Device};
 
 use crate::adapter::Adapter;
-use crate::block::Mode;
-use crate::cache::{Cache, PREFILL_TOKENS};
+use crate::cache::Cache;
+use crate::devices::Work;
 use crate::error::ModelError;
-use crate::head::HeadMode;
 use crate::model::Model;
 use crate::stop::Stop;
 
 impl Model {
     /// An empty cache for at most `capacity` tokens.
     pub fn cache(&self, capacity: usize) -> Cache {
-        Cache::new(&self.arch, &self.device, capacity)
+        Cache::new(&self.arch, capacity)
     }
 
     /// Appends `ids` to the cached tokens and returns the logits (V) after the last one.
@@ -27,7 +26,7 @@ impl Model {
         adapter: Option<&Adapter>,
         ids: &[u32],
     ) -> Result<Vec<f32>, ModelError> {
-        self.advance(cache, adapter, ids, None)
+        self.advance(cache, adapter, ids, None, all_logits)
     }
 
     /// As [`Model::step`], but looks at `stop` before every layer: for long prompts.
@@ -42,68 +41,76 @@ impl Model {
         ids: &[u32],
         stop: &Stop,
     ) -> Result<Vec<f32>, ModelError> {
-        self.advance(cache, adapter, ids, Some(stop))
+        self.advance(cache, adapter, ids, Some(stop), all_logits)
     }
 
-    fn advance(
+    /// The reply to the prompt `ids` at temperature 0: the likeliest token each time, the lowest id
+    /// on ties, until one ends the text or there are `most`.
+    ///
+    /// # Errors
+    /// As [`Model::step_unless_stopped`], and [`ModelError::NotFinite`].
+    pub fn greedy(
+        &self,
+        adapter: Option<&Adapter>,
+        ids: &[u32],
+        most: usize,
+        stop: &Stop,
+    ) -> Result<String, ModelError> {
+        // A GPU hands out a few candidates, not the logits of a whole vocabulary.
+        let best = |device: &Device, logits: &Buffer| device.top(logits, 0, 1)[0];
+        let mut cache = self.cache(ids.len() + most);
+        let mut text = self.tokenizer().stream(true);
+        let mut reply = String::new();
+        let mut next = self.advance(&mut cache, adapter, ids, Some(stop), best)?;
+        for _ in 0..most {
+            let (token, logit) = next;
+            if !logit.is_finite() {
+                return Err(ModelError::NotFinite { id: token });
+            }
+            if self.tokenizer().is_end(token) {
+                break;
+            }
+            reply += &text.push(token);
+            next = self.advance(&mut cache, adapter, &[token], Some(stop), best)?;
+        }
+        Ok(reply + &text.finish())
+    }
+
+    fn advance<T>(
         &self,
         cache: &mut Cache,
         adapter: Option<&Adapter>,
         ids: &[u32],
         stop: Option<&Stop>,
-    ) -> Result<Vec<f32>, ModelError> {
+        read: impl Fn(&Device, &Buffer) -> T,
+    ) -> Result<T, ModelError> {
         self.check_ids(ids)?;
         if !cache.held.admits(adapter.map(Adapter::digest)) {
             return Err(ModelError::StaleCache);
         }
-        let needed = cache.len() + ids.len();
+        let before = cache.len();
+        let needed = before + ids.len();
         if needed > cache.capacity() {
             return Err(ModelError::ContextFull { needed, capacity: cache.capacity() });
         }
-        let mut last = 0;
-        for piece in ids.chunks(PREFILL_TOKENS.min(cache.scratch.rows)) {
-            last = self.step_piece(cache, adapter, piece, stop)?;
-            cache.held.append(piece);
+        let work = if ids.len() == 1 { Work::Decode } else { Work::Prefill };
+        loop {
+            let placed = self.sides.of(work);
+            let mut all = cache.bring_to(placed);
+            all.extend_from_slice(ids);
+            let result = cache.extend(placed, adapter, &all, stop, &read);
+            // A device that has failed returns zeros: the next one computes the same again.
+            if placed.device.fault().is_none() {
+                return result;
+            }
+            cache.abandon(placed.place, before);
+            result?; // it was asked to stop as well
         }
-        Ok(self.logits(cache, last))
     }
+}
 
-    fn step_piece(
-        &self,
-        cache: &Cache,
-        adapter: Option<&Adapter>,
-        ids: &[u32],
-        stop: Option<&Stop>,
-    ) -> Result<usize, ModelError> {
-        let scratch = &cache.scratch;
-        let cursor = Cursor { pos: cache.len(), tokens: ids.len() };
-        self.embed(ids, &scratch.ids, &scratch.x[0], cursor);
-        for layer in 0..self.arch.layers {
-            stop.map_or(Ok(()), Stop::check)?;
-            let (x, out) = (&scratch.x[layer % 2], &scratch.x[(layer + 1) % 2]);
-            let compiled =
-                self.compiled_block(layer, adapter.map(Adapter::layout), Mode::Infer, ids.len());
-            let (block, exec) = &*compiled;
-            let mut bindings = self.bind_block(block, layer, adapter);
-            bindings.push((block.x, x));
-            bindings.push((block.out, out));
-            let (k, v) = block.states.expect("an inference block has a cache");
-            bindings.push((k, &cache.states[layer].0));
-            bindings.push((v, &cache.states[layer].1));
-            self.device.run(exec, &exec.bind(&bindings), cursor);
-        }
-        Ok(ids.len() - 1)
-    }
-
-    fn logits(&self, cache: &Cache, row: usize) -> Vec<f32> {
-        let scratch = &cache.scratch;
-        let width = self.arch.width;
-        let mut activation = vec![0.0; width];
-        self.device.read(&scratch.x[self.arch.layers % 2], row * width, &mut activation);
-        self.device.write(&scratch.last, 0, &activation);
-        self.run_head(HeadMode::Logits, 1, &scratch.last, None, None, &scratch.logits);
-        let mut logits = vec![0.0; self.arch.vocab];
-        self.device.read(&scratch.logits, 0, &mut logits);
-        logits
-    }
+fn all_logits(device: &Device, logits: &Buffer) -> Vec<f32> {
+    let mut values = vec![0.0; logits.cols()];
+    device.read(logits, 0, &mut values);
+    values
 }

@@ -1,6 +1,6 @@
 //! GGUF language models: logits, log-probabilities and LoRA gradients.
 //!
-//! A [`Model`] is a checked, mapped GGUF file on a [`Device`](sapwood_kernels::Device). It offers
+//! A [`Model`] is a checked, mapped GGUF file on its [`Devices`]. It offers
 //! two things: [`Model::step`] generates through a KV [`Cache`], and [`Model::trace`] with
 //! [`Model::backward`] trains an [`Adapter`] through the frozen quantized weights. This crate
 //! touches no file but model files, and knows neither users nor stores.
@@ -12,14 +12,17 @@ mod adapter_file;
 pub mod arch;
 mod block;
 mod cache;
+mod devices;
 mod error;
 pub mod gguf;
 mod grads;
 mod head;
 pub mod import;
 mod infer;
+mod measure;
 mod mmap;
 mod model;
+mod placed;
 mod plan;
 mod stop;
 pub mod template;
@@ -32,6 +35,7 @@ pub use adapter_file::{AdapterError, AdapterFile, Pair, Provenance};
 pub use arch::{Arch, ArchError, LayerTensor};
 pub use block::Target;
 pub use cache::Cache;
+pub use devices::{Devices, Place, Work};
 pub use error::ModelError;
 pub use gguf::{Gguf, GgufError, GgufWriter};
 pub use mmap::{MapError, Mapped};

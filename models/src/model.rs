@@ -1,63 +1,33 @@
-//! A language model on a device: tokens in, logits and log-probabilities out.
+//! A language model on its devices: tokens in, logits and log-probabilities out.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-use sapwood_kernels::{Buffer, Cursor, Device, Exec, Slot};
+use sapwood_kernels::{Device, DeviceError};
 
 use crate::adapter::{Adapter, Digest, Layout, LoraConfig};
 use crate::adapter_file::{AdapterError, AdapterFile, Provenance};
 use crate::arch::Arch;
-use crate::block::{Block, BlockKind, Mode, Target, block};
+use crate::devices::{Devices, Place, Sides, Work};
 use crate::error::ModelError;
 use crate::gguf::{Gguf, fingerprint};
-use crate::head::{Embed, Head, HeadMode, embed, head};
 use crate::mmap::Mapped;
 use crate::template::Template;
 use crate::tokenizer::Tokenizer;
-use crate::weights::Weights;
 
-/// A model file that was checked, mapped and bound to a device.
+/// A model file that was checked, mapped and bound to the processor, and to a GPU if there is one.
 ///
-/// All methods take `&self`: any number of threads may generate with their own [`Cache`], and the
+/// All methods take `&self`: any number of threads may generate with their own [`Cache`](crate::Cache), and a
 /// device runs one program at a time.
 pub struct Model {
-    pub(crate) device: Device,
+    pub(crate) sides: Sides,
     gguf: Gguf,
     file: Mapped,
-    pub(crate) arch: Arch,
+    pub(crate) arch: Arc<Arch>,
     tokenizer: Tokenizer,
     template: Option<Template>,
-    weights: Weights,
-    compiled: Mutex<HashMap<Key, Compiled>>,
     fingerprint: OnceLock<Digest>,
 }
-
-/// A program that was compiled for at most `rows` tokens.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    program: ProgramKey,
-    rows: usize,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum ProgramKey {
-    Embed,
-    Block(BlockKind, Mode),
-    Head(HeadMode),
-}
-
-#[derive(Clone)]
-enum Compiled {
-    Embed(Arc<(Embed, Exec)>),
-    Block(Arc<(Block, Exec)>),
-    Head(Arc<(Head, Exec)>),
-}
-
-/// Programs are compiled for a multiple of this many rows (or for one), so that sequences of
-/// similar length share them.
-const ROW_STEP: usize = 32;
 
 impl Model {
     /// Opens a GGUF model file, mapping its weights.
@@ -65,36 +35,56 @@ impl Model {
     /// # Errors
     /// A file that can't be read, that breaks a rule of the format, or whose architecture, block
     /// types or tokenizer are not supported: each names the offender.
-    pub fn open(path: &Path, device: &Device) -> Result<Model, ModelError> {
-        Model::from_mapped(Mapped::open(path)?, device)
+    pub fn open(path: &Path, devices: impl Into<Devices>) -> Result<Model, ModelError> {
+        Model::from_mapped(Mapped::open(path)?, devices)
     }
 
     /// Opens a model that is already in memory or mapped.
     ///
     /// # Errors
     /// As [`Model::open`].
-    pub fn from_mapped(file: Mapped, device: &Device) -> Result<Model, ModelError> {
+    pub fn from_mapped(file: Mapped, devices: impl Into<Devices>) -> Result<Model, ModelError> {
         let gguf = Gguf::parse(file.bytes())?;
-        let arch = Arch::from_gguf(&gguf)?;
+        let arch = Arc::new(Arch::from_gguf(&gguf)?);
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let template = Template::from_gguf(&gguf, &tokenizer).ok();
-        let weights = Weights::bind(&gguf, &file, &arch, device)?;
-        Ok(Model {
-            device: device.clone(),
-            gguf,
-            file,
-            arch,
-            tokenizer,
-            template,
-            weights,
-            compiled: Mutex::default(),
-            fingerprint: OnceLock::new(),
-        })
+        let sides = Sides::new(&gguf, &file, &arch, devices.into())?;
+        Ok(Model { sides, gguf, file, arch, tokenizer, template, fingerprint: OnceLock::new() })
     }
 
-    /// The device that the model is bound to.
-    pub fn device(&self) -> &Device {
-        &self.device
+    /// The device that does `work` now.
+    pub fn device(&self, work: Work) -> &Device {
+        &self.sides.of(work).device
+    }
+
+    /// The device at `place`.
+    ///
+    /// # Panics
+    /// If the model was opened without a GPU and that is asked for: see [`Model::gpu`].
+    pub fn device_at(&self, place: Place) -> &Device {
+        &self.sides.at(place).device
+    }
+
+    /// The GPU that the model was opened on, whether or not it is used.
+    pub fn gpu(&self) -> Option<&Device> {
+        self.sides.gpu().map(|gpu| &gpu.device)
+    }
+
+    /// Why the GPU is not used any more, if it has failed. Nothing is lost by it: what it did is
+    /// computed again by the processor, which does its work from then on.
+    pub fn gpu_fault(&self) -> Option<DeviceError> {
+        self.sides.fault()
+    }
+
+    /// Has `work` done at `place` from now on; without a sound GPU it is the processor's. A model
+    /// that was opened on a GPU begins with everything there.
+    pub fn assign(&self, work: Work, place: Place) {
+        self.sides.assign(work, place);
+    }
+
+    /// Forbids the GPU, or allows it again: some systems end an app that uses it in the background.
+    pub fn allow_gpu(&self, allowed: bool) {
+        self.sides.allow_gpu(allowed);
     }
 
     /// Validated hyper-parameters.
@@ -136,7 +126,7 @@ impl Model {
     /// # Panics
     /// If `values` has not the length of the [`Layout`] of `config` on this model.
     pub fn adapter(&self, config: &LoraConfig, values: &[f32]) -> Adapter {
-        Adapter::new(&self.device, Layout::new(&self.arch, config), values)
+        Adapter::new(&self.sides.cpu.device, Layout::new(&self.arch, config), values)
     }
 
     /// Puts an adapter file on the device.
@@ -146,7 +136,7 @@ impl Model {
     /// file's own check has passed otherwise fits.
     pub fn load_adapter(&self, file: &AdapterFile) -> Result<Adapter, AdapterError> {
         file.check_base(|| self.fingerprint())?;
-        Ok(Adapter::from_file(&self.device, &self.arch, file))
+        Ok(Adapter::from_file(&self.sides.cpu.device, &self.arch, file))
     }
 
     /// The file of an adapter of this model. With a `provenance`, it is refused by other models.
@@ -159,8 +149,9 @@ impl Model {
     /// # Panics
     /// If `id` is not in the vocabulary.
     pub fn token_embedding(&self, id: u32, out: &mut [f32]) {
-        let row = self.weights.embedding_row(self.file.bytes(), id, &self.arch);
-        self.weights.embedding_quant.dequantize(row, out);
+        let weights = &self.sides.cpu.weights;
+        let row = weights.embedding_row(self.file.bytes(), id, &self.arch);
+        weights.embedding_quant.dequantize(row, out);
     }
 
     pub(crate) fn check_ids(&self, ids: &[u32]) -> Result<(), ModelError> {
@@ -171,123 +162,5 @@ impl Model {
             Some(&id) => Err(ModelError::UnknownToken { id, vocab: self.arch.vocab }),
             None => Ok(()),
         }
-    }
-
-    pub(crate) fn embed(&self, ids: &[u32], ids_buffer: &Buffer, out: &Buffer, cursor: Cursor) {
-        let Compiled::Embed(compiled) = self.compiled(ProgramKey::Embed, ids.len()) else {
-            unreachable!("the key names an embedding")
-        };
-        let (program, exec) = &*compiled;
-        self.device.write_ids(ids_buffer, 0, ids);
-        let bindings = [
-            (program.ids, ids_buffer),
-            (program.table, &self.weights.embedding),
-            (program.out, out),
-        ];
-        self.device.run(exec, &exec.bind(&bindings), cursor);
-    }
-
-    pub(crate) fn run_head(
-        &self,
-        mode: HeadMode,
-        rows: usize,
-        x: &Buffer,
-        targets: Option<&Buffer>,
-        seed: Option<&Buffer>,
-        out: &Buffer,
-    ) {
-        let compiled = self.compiled_head(mode, rows);
-        let (program, exec) = &*compiled;
-        let mut bindings = vec![
-            (program.x, x),
-            (program.norm, &self.weights.output_norm),
-            (program.head, self.weights.head()),
-            (program.out, out),
-        ];
-        for (slot, buffer) in [(program.targets, targets), (program.seed, seed)] {
-            if let Some(slot) = slot {
-                bindings.push((slot, buffer.expect("this head reads it")));
-            }
-        }
-        self.device.run(exec, &exec.bind(&bindings), Cursor { pos: 0, tokens: rows });
-    }
-
-    pub(crate) fn compiled_head(&self, mode: HeadMode, rows: usize) -> Arc<(Head, Exec)> {
-        match self.compiled(ProgramKey::Head(mode), rows) {
-            Compiled::Head(compiled) => compiled,
-            _ => unreachable!("the key names a head"),
-        }
-    }
-
-    pub(crate) fn compiled_block(
-        &self,
-        layer: usize,
-        layout: Option<&Layout>,
-        mode: Mode,
-        rows: usize,
-    ) -> Arc<(Block, Exec)> {
-        let kind = BlockKind {
-            quants: self.weights.layers[layer].quants,
-            sliding: self.arch.is_sliding(layer),
-            pairs: layout.map_or([None; 7], |layout| layout.kinds(layer)),
-        };
-        match self.compiled(ProgramKey::Block(kind, mode), rows) {
-            Compiled::Block(compiled) => compiled,
-            _ => unreachable!("the key names a block"),
-        }
-    }
-
-    fn compiled(&self, program: ProgramKey, rows: usize) -> Compiled {
-        let rows = if rows == 1 { 1 } else { rows.next_multiple_of(ROW_STEP) };
-        let key = Key { program, rows };
-        let mut compiled = self.compiled.lock().expect("no panic while compiling");
-        if let Some(found) = compiled.get(&key) {
-            return found.clone();
-        }
-        let made = match &key.program {
-            ProgramKey::Embed => {
-                let embed = embed(&self.arch, self.weights.embedding_quant);
-                let exec = self.device.compile(&embed.program, rows);
-                Compiled::Embed(Arc::new((embed, exec)))
-            }
-            ProgramKey::Block(kind, mode) => {
-                let block = block(&self.arch, kind, *mode);
-                let exec = self.device.compile(&block.program, rows);
-                Compiled::Block(Arc::new((block, exec)))
-            }
-            ProgramKey::Head(mode) => {
-                let head = head(&self.arch, self.weights.head_quant(), *mode);
-                let exec = self.device.compile(&head.program, rows);
-                Compiled::Head(Arc::new((head, exec)))
-            }
-        };
-        compiled.insert(key, made.clone());
-        made
-    }
-
-    /// Buffers of everything that belongs to the layer: weights and adapter.
-    pub(crate) fn bind_block<'a>(
-        &'a self,
-        block: &Block,
-        layer: usize,
-        adapter: Option<&'a Adapter>,
-    ) -> Vec<(Slot, &'a Buffer)> {
-        let mut bindings: Vec<(Slot, &Buffer)> = Vec::new();
-        for &(tensor, slot) in &block.weights {
-            bindings.push((slot, self.weights.layers[layer].get(tensor)));
-        }
-        if let Some(slot) = block.rope_factors {
-            let factors = self.weights.rope_factors.as_ref();
-            bindings.push((slot, factors.expect("the architecture has rope factors")));
-        }
-        for (target, pair) in Target::ALL.into_iter().zip(block.pairs) {
-            if let Some((a, b)) = pair {
-                let adapter = adapter.expect("compiled for this adapter");
-                let buffers = adapter.buffers(layer, target).expect("compiled for this adapter");
-                bindings.push((a, &buffers.0));
-                bindings.push((b, &buffers.1));
-            }
-        }
-        bindings
     }
 }

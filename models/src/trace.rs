@@ -1,13 +1,16 @@
 //! Scoring and training: whole sequences in, log-probabilities and LoRA gradients out.
 
-use sapwood_kernels::{Buffer, Cursor};
+use sapwood_kernels::{Buffer, Cursor, Device};
 
 use crate::adapter::Adapter;
+use crate::arch::Arch;
 use crate::block::Mode;
+use crate::devices::{Place, Sides, Work};
 use crate::error::ModelError;
 use crate::grads::PairGrads;
 use crate::head::HeadMode;
 use crate::model::Model;
+use crate::placed::{HeadBuffers, Placed};
 use crate::stop::Stop;
 
 /// A sequence to score or to train on.
@@ -46,6 +49,7 @@ impl Sequence {
 
 /// A forward pass that remembers what the backward pass needs: the input of every block.
 pub struct Trace {
+    place: Place,
     rows: usize,
     loss_rows: Vec<(usize, u32)>,
     /// Input of each block, and of the head: (rows, C) each.
@@ -70,11 +74,7 @@ impl Model {
         sequence: &Sequence,
         stop: &Stop,
     ) -> Result<Vec<f32>, ModelError> {
-        let rows = self.check_sequence(sequence)?;
-        let zeros = || self.device.zeros(rows, self.arch.width);
-        let x = [zeros(), zeros()];
-        let activations = (0..=self.arch.layers).map(|i| x[i % 2].clone()).collect();
-        Ok(self.forward(adapter, sequence, activations, stop)?.logp)
+        Ok(self.forward(adapter, sequence, stop, Remember::Nothing)?.logp)
     }
 
     /// Like [`Model::score`], remembering what [`Model::backward`] needs.
@@ -87,53 +87,25 @@ impl Model {
         sequence: &Sequence,
         stop: &Stop,
     ) -> Result<Trace, ModelError> {
-        let rows = self.check_sequence(sequence)?;
-        let zeros = |_| self.device.zeros(rows, self.arch.width);
-        self.forward(adapter, sequence, (0..=self.arch.layers).map(zeros).collect(), stop)
+        self.forward(adapter, sequence, stop, Remember::Inputs)
     }
 
-    /// Block i reads `activations[i]` and writes `activations[i + 1]`.
     fn forward(
         &self,
         adapter: Option<&Adapter>,
         sequence: &Sequence,
-        activations: Vec<Buffer>,
         stop: &Stop,
+        remember: Remember,
     ) -> Result<Trace, ModelError> {
-        let rows = sequence.rows();
-        let cursor = Cursor { pos: 0, tokens: rows };
-        let ids = self.device.ids(rows);
-        self.embed(&sequence.ids[..rows], &ids, &activations[0], cursor);
-        for layer in 0..self.arch.layers {
-            stop.check()?;
-            let compiled =
-                self.compiled_block(layer, adapter.map(Adapter::layout), Mode::Forward, rows);
-            let (block, exec) = &*compiled;
-            let mut bindings = self.bind_block(block, layer, adapter);
-            bindings.push((block.x, &activations[layer]));
-            bindings.push((block.out, &activations[layer + 1]));
-            self.device.run(exec, &exec.bind(&bindings), cursor);
+        self.check_sequence(sequence)?;
+        loop {
+            let pass = Pass { sides: &self.sides, placed: self.sides.of(Work::Training), stop };
+            // What the GPU did not get done, the processor computes anew.
+            match pass.forward(&self.arch, adapter, sequence, remember) {
+                Err(ModelError::Gpu(_)) => {}
+                done => return done,
+            }
         }
-        let mut trace =
-            Trace { rows, loss_rows: sequence.loss_rows(), activations, logp: Vec::new() };
-        self.score_rows(&mut trace, stop)?;
-        Ok(trace)
-    }
-
-    fn score_rows(&self, trace: &mut Trace, stop: &Stop) -> Result<(), ModelError> {
-        let mut piece = HeadPiece::new(self, trace.loss_rows.len());
-        let out = self.device.zeros(piece.rows, 1);
-        let x = &trace.activations[self.arch.layers];
-        for rows in trace.loss_rows.chunks(HEAD_ROWS) {
-            stop.check()?;
-            piece.gather(self, x, rows);
-            let targets = Some(&piece.targets);
-            self.run_head(HeadMode::Score, rows.len(), &piece.x, targets, None, &out);
-            let start = trace.logp.len();
-            trace.logp.resize(start + rows.len(), 0.0);
-            self.device.read(&out, 0, &mut trace.logp[start..]);
-        }
-        Ok(())
     }
 
     /// Adds to `gradient` what `dlogp` (one value per target) says about the adapter's parameters.
@@ -143,7 +115,8 @@ impl Model {
     /// [`Layout`](crate::Layout).
     ///
     /// # Errors
-    /// [`ModelError::Stopped`]; `gradient` then holds a part of the sum and must be thrown away.
+    /// [`ModelError::Stopped`], and [`ModelError::Gpu`] if `trace` lies on a GPU that has failed or
+    /// may not be used any more: `gradient` then holds a part of the sum and must be thrown away.
     pub fn backward(
         &self,
         adapter: &Adapter,
@@ -154,61 +127,147 @@ impl Model {
     ) -> Result<(), ModelError> {
         assert_eq!(dlogp.len(), trace.logp.len(), "one gradient per target");
         assert_eq!(gradient.len(), adapter.layout().len(), "one gradient per parameter");
-        let cursor = Cursor { pos: 0, tokens: trace.rows };
-        let mut upstream = self.head_gradient(&trace, dlogp, stop)?;
-        // The head's input is not needed any more: gradients take turns in it.
-        let Trace { mut activations, .. } = trace;
-        let mut spare = activations.pop().expect("the head's input");
-        let grads = PairGrads::new(&self.device, adapter);
-        for (layer, x) in activations.iter().enumerate().rev() {
-            stop.check()?;
-            let compiled =
-                self.compiled_block(layer, Some(adapter.layout()), Mode::Backward, trace.rows);
+        let pass = Pass { sides: &self.sides, placed: self.sides.at(trace.place), stop };
+        pass.backward(adapter, trace, dlogp, gradient)
+    }
+
+    fn check_sequence(&self, sequence: &Sequence) -> Result<(), ModelError> {
+        assert_eq!(sequence.ids.len(), sequence.targets.len(), "one mark per token");
+        self.check_ids(&sequence.ids)?;
+        if sequence.ids.len() < 2 { Err(ModelError::NoTokens) } else { Ok(()) }
+    }
+}
+
+/// Which activations stay.
+#[derive(Clone, Copy)]
+enum Remember {
+    /// Two that take turns.
+    Nothing,
+    /// The input of every block, and of the head.
+    Inputs,
+}
+
+/// A pass over a sequence on one device.
+struct Pass<'a> {
+    sides: &'a Sides,
+    placed: &'a Placed,
+    stop: &'a Stop,
+}
+
+impl Pass<'_> {
+    /// Between programs, and after the last read: a device that has failed reads zeros.
+    fn check(&self) -> Result<(), ModelError> {
+        self.stop.check()?;
+        self.sides.obstacle(self.placed.place).map_or(Ok(()), |why| Err(ModelError::Gpu(why)))
+    }
+
+    /// Block i reads `activations[i]` and writes `activations[i + 1]`.
+    fn forward(
+        &self,
+        arch: &Arch,
+        adapter: Option<&Adapter>,
+        sequence: &Sequence,
+        remember: Remember,
+    ) -> Result<Trace, ModelError> {
+        let (placed, rows) = (self.placed, sequence.rows());
+        let zeros = || placed.device.zeros(rows, arch.width);
+        let activations: Vec<Buffer> = match remember {
+            Remember::Inputs => (0..=arch.layers).map(|_| zeros()).collect(),
+            Remember::Nothing => {
+                let x = [zeros(), zeros()];
+                (0..=arch.layers).map(|i| x[i % 2].clone()).collect()
+            }
+        };
+        let cursor = Cursor { pos: 0, tokens: rows };
+        let ids = placed.device.ids(rows);
+        placed.embed(&sequence.ids[..rows], &ids, &activations[0], cursor);
+        for layer in 0..activations.len() - 1 {
+            self.check()?;
+            let layout = adapter.map(Adapter::layout);
+            let compiled = placed.compiled_block(layer, layout, Mode::Forward, rows);
             let (block, exec) = &*compiled;
-            let mut bindings = self.bind_block(block, layer, Some(adapter));
-            bindings.push((block.x, x));
-            bindings.push((block.seed.expect("a backward block has a seed"), &upstream));
-            bindings.push((block.out, &spare));
-            grads.bind(adapter, layer, block, &mut bindings);
-            self.device.run(exec, &exec.bind(&bindings), cursor);
-            grads.add_to(&self.device, adapter, layer, gradient);
-            std::mem::swap(&mut upstream, &mut spare);
+            let mut bindings = placed.layer_buffers(block, layer, adapter);
+            bindings.push((block.x, &activations[layer]));
+            bindings.push((block.out, &activations[layer + 1]));
+            placed.device.run(exec, &exec.bind(&bindings), cursor);
+        }
+        let loss_rows = sequence.loss_rows();
+        let mut trace =
+            Trace { place: placed.place, rows, loss_rows, activations, logp: Vec::new() };
+        self.score_rows(&mut trace)?;
+        self.check()?;
+        Ok(trace)
+    }
+
+    fn score_rows(&self, trace: &mut Trace) -> Result<(), ModelError> {
+        let x = trace.activations.last().expect("the head's input");
+        let piece = HeadPiece::new(&self.placed.device, trace.loss_rows.len(), x.cols());
+        let out = self.placed.device.zeros(piece.rows, 1);
+        for rows in trace.loss_rows.chunks(HEAD_ROWS) {
+            self.check()?;
+            piece.gather(&self.placed.device, x, rows);
+            let (x, targets) = (&piece.x, Some(&piece.targets));
+            let buffers = HeadBuffers { x, targets, seed: None, out: &out };
+            self.placed.run_head(HeadMode::Score, rows.len(), &buffers);
+            let start = trace.logp.len();
+            trace.logp.resize(start + rows.len(), 0.0);
+            self.placed.device.read(&out, 0, &mut trace.logp[start..]);
         }
         Ok(())
     }
 
-    /// Gradient of the head's input (rows, C): zero on rows that carry no loss.
-    fn head_gradient(
+    fn backward(
         &self,
-        trace: &Trace,
+        adapter: &Adapter,
+        trace: Trace,
         dlogp: &[f32],
-        stop: &Stop,
-    ) -> Result<Buffer, ModelError> {
-        let width = self.arch.width;
-        let upstream = self.device.zeros(trace.rows, width);
-        let mut piece = HeadPiece::new(self, trace.loss_rows.len());
-        let seed = self.device.zeros(piece.rows, 1);
-        let out = self.device.zeros(piece.rows, width);
-        let x = &trace.activations[self.arch.layers];
+        gradient: &mut [f32],
+    ) -> Result<(), ModelError> {
+        let placed = self.placed;
+        let cursor = Cursor { pos: 0, tokens: trace.rows };
+        let mut upstream = self.head_gradient(&trace, dlogp)?;
+        // The head's input is not needed any more: gradients take turns in it.
+        let Trace { mut activations, .. } = trace;
+        let mut spare = activations.pop().expect("the head's input");
+        let grads = PairGrads::new(&placed.device, adapter);
+        for (layer, x) in activations.iter().enumerate().rev() {
+            self.check()?;
+            let layout = Some(adapter.layout());
+            let compiled = placed.compiled_block(layer, layout, Mode::Backward, trace.rows);
+            let (block, exec) = &*compiled;
+            let mut bindings = placed.layer_buffers(block, layer, Some(adapter));
+            bindings.push((block.x, x));
+            bindings.push((block.seed.expect("a backward block has a seed"), &upstream));
+            bindings.push((block.out, &spare));
+            grads.bind(adapter, layer, block, &mut bindings);
+            placed.device.run(exec, &exec.bind(&bindings), cursor);
+            grads.add_to(&placed.device, adapter, layer, gradient);
+            std::mem::swap(&mut upstream, &mut spare);
+        }
+        self.check()
+    }
+
+    /// Gradient of the head's input (rows, C): zero on rows that carry no loss.
+    fn head_gradient(&self, trace: &Trace, dlogp: &[f32]) -> Result<Buffer, ModelError> {
+        let x = trace.activations.last().expect("the head's input");
+        let (device, width) = (&self.placed.device, x.cols());
+        let upstream = device.zeros(trace.rows, width);
+        let piece = HeadPiece::new(device, trace.loss_rows.len(), width);
+        let seed = device.zeros(piece.rows, 1);
+        let out = device.zeros(piece.rows, width);
         let pieces = trace.loss_rows.chunks(HEAD_ROWS).zip(dlogp.chunks(HEAD_ROWS));
         for (rows, dlogp) in pieces {
-            stop.check()?;
-            piece.gather(self, x, rows);
-            self.device.write(&seed, 0, dlogp);
-            let targets = Some(&piece.targets);
-            self.run_head(HeadMode::Backward, rows.len(), &piece.x, targets, Some(&seed), &out);
+            self.check()?;
+            piece.gather(device, x, rows);
+            device.write(&seed, 0, dlogp);
+            let (targets, seed) = (Some(&piece.targets), Some(&seed));
+            let buffers = HeadBuffers { x: &piece.x, targets, seed, out: &out };
+            self.placed.run_head(HeadMode::Backward, rows.len(), &buffers);
             for (i, &(row, _)) in rows.iter().enumerate() {
-                self.device.read(&out, i * width, &mut piece.row);
-                self.device.write(&upstream, row * width, &piece.row);
+                device.copy(&out, i * width, &upstream, row * width, width);
             }
         }
         Ok(upstream)
-    }
-
-    fn check_sequence(&self, sequence: &Sequence) -> Result<usize, ModelError> {
-        assert_eq!(sequence.ids.len(), sequence.targets.len(), "one mark per token");
-        self.check_ids(&sequence.ids)?;
-        if sequence.ids.len() < 2 { Err(ModelError::NoTokens) } else { Ok(sequence.rows()) }
     }
 }
 
@@ -218,28 +277,20 @@ struct HeadPiece {
     /// (rows, C)
     x: Buffer,
     targets: Buffer,
-    row: Vec<f32>,
 }
 
 impl HeadPiece {
-    fn new(model: &Model, loss_rows: usize) -> HeadPiece {
+    fn new(device: &Device, loss_rows: usize, width: usize) -> HeadPiece {
         let rows = loss_rows.clamp(1, HEAD_ROWS);
-        let width = model.arch.width;
-        HeadPiece {
-            rows,
-            x: model.device.zeros(rows, width),
-            targets: model.device.ids(rows),
-            row: vec![0.0; width],
-        }
+        HeadPiece { rows, x: device.zeros(rows, width), targets: device.ids(rows) }
     }
 
-    fn gather(&mut self, model: &Model, x: &Buffer, rows: &[(usize, u32)]) {
-        let width = self.row.len();
+    fn gather(&self, device: &Device, x: &Buffer, rows: &[(usize, u32)]) {
+        let width = x.cols();
         for (i, &(row, _)) in rows.iter().enumerate() {
-            model.device.read(x, row * width, &mut self.row);
-            model.device.write(&self.x, i * width, &self.row);
+            device.copy(x, row * width, &self.x, i * width, width);
         }
         let targets: Vec<u32> = rows.iter().map(|&(_, target)| target).collect();
-        model.device.write_ids(&self.targets, 0, &targets);
+        device.write_ids(&self.targets, 0, &targets);
     }
 }

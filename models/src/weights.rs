@@ -137,6 +137,15 @@ impl Weights {
         self.head.as_ref().map_or(self.embedding_quant, |(_, quant)| *quant)
     }
 
+    /// Bytes of all of them on the device.
+    pub fn bytes(&self) -> usize {
+        let layers = self.layers.iter().flat_map(|layer| &layer.tensors);
+        let head = self.head.as_ref().map(|(buffer, _)| buffer);
+        let rest = [&self.embedding, &self.output_norm].into_iter().chain(head);
+        let all = layers.map(|(_, buffer)| buffer).chain(rest).chain(&self.rope_factors);
+        all.map(Buffer::bytes).sum()
+    }
+
     /// Bytes of one row of the embedding table within the file.
     pub fn embedding_row<'a>(&self, file: &'a [u8], id: u32, arch: &Arch) -> &'a [u8] {
         assert!((id as usize) < arch.vocab, "the token is in the vocabulary");

@@ -42,6 +42,8 @@ pub struct DeviceState {
     pub battery_percent: Option<u8>,
     /// What the system would let the process take in addition before it kills it; `None`: unknown.
     pub free_memory_bytes: Option<u64>,
+    /// The GPU may be used: not so in the background of systems that end an app for it.
+    pub gpu_allowed: bool,
 }
 
 impl Default for DeviceState {
@@ -53,6 +55,7 @@ impl Default for DeviceState {
             thermal: Thermal::Nominal,
             battery_percent: None,
             free_memory_bytes: None,
+            gpu_allowed: true,
         }
     }
 }
@@ -73,4 +76,5 @@ pub(crate) const NIGHT: DeviceState = DeviceState {
     thermal: Thermal::Nominal,
     battery_percent: Some(80),
     free_memory_bytes: Some(1 << 30),
+    gpu_allowed: true,
 };

@@ -35,6 +35,7 @@ mod learner;
 mod ledger;
 pub mod memory;
 mod notice;
+pub mod placement;
 pub mod policy;
 mod prompt;
 pub mod rng;

@@ -199,6 +199,8 @@ mod tests {
             thermal: Thermal::Serious,
             battery_percent: Some(3),
             free_memory_bytes: Some(0),
+            // Training goes on with the processor.
+            gpu_allowed: false,
         };
         let found = Policy::default().obstacles(&worst, NEEDED);
         assert_eq!(found.len(), 6, "{found:?}");
@@ -283,6 +285,7 @@ mod tests {
             let thermal = scale[usize::from(hot)];
             let device = DeviceState {
                 charging, idle, low_power_mode, thermal, battery_percent, free_memory_bytes,
+                gpu_allowed: false,
             };
             let allowed = Policy::default().obstacles(&device, NEEDED).is_empty();
             let right = charging && idle && !low_power_mode && hot < 2

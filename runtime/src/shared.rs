@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sapwood_models::{Adapter, AdapterFile, Message, Model, Role, Special};
+use sapwood_models::{Adapter, AdapterFile, Message, Model, Role, Special, Work};
 
 use crate::config::Config;
 use crate::consent::Consent;
@@ -220,8 +220,15 @@ impl Shared {
         *self.device.lock().expect("nothing panics under this lock")
     }
 
+    /// What trains now: all processors give the same bits.
+    pub fn training_device(&self) -> String {
+        let device = self.model.device(Work::Training);
+        if device.is_gpu() { device.describe() } else { "the processor".to_owned() }
+    }
+
     /// The device has changed.
     pub fn set_device(&self, state: DeviceState) {
+        self.model.allow_gpu(state.gpu_allowed);
         *self.device.lock().expect("nothing panics under this lock") = state;
     }
 
@@ -360,8 +367,11 @@ impl Shared {
                 self.notice_rephrase(&mut kept, reply)?;
             }
         }
-        // A device that slows down by itself says nothing about an adapter.
-        let fastest = went.fastest.filter(|_| self.device().is_at_full_speed());
+        // A device that slows down by itself says nothing about an adapter, nor one without its GPU.
+        let state = self.device();
+        let same = state.gpu_allowed && self.model.gpu_fault().is_none();
+        let usual = state.is_at_full_speed() && same;
+        let fastest = went.fastest.filter(|_| usual);
         let fastest_us = fastest.map(|time| u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
         let reply = Event::Reply { tokens, fastest_us, degenerate: went.looping };
         self.observe(&mut kept, used.digest, reply)

@@ -1,5 +1,7 @@
 //! What tests that need more than one crate share.
 
+pub mod random;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;

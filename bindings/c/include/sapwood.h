@@ -66,6 +66,15 @@
 // Room for a wrapped secret, in bytes.
 #define SAPWOOD_WRAPPED_BYTES 4096
 
+// Where each kind of work is faster, if the library was built with GPU support; else the processor.
+#define SAPWOOD_DEVICE_AUTO 0
+
+// The processor.
+#define SAPWOOD_DEVICE_CPU 1
+
+// The GPU, even one that the processor emulates; without one, opening fails.
+#define SAPWOOD_DEVICE_GPU 2
+
 // Cool.
 #define SAPWOOD_THERMAL_NOMINAL 0
 
@@ -375,6 +384,8 @@ typedef struct {
   const char *passphrase;
   // The platform's key store; or NULL. Only with it can what was forgotten be shredded.
   const sapwood_key_provider *key_provider;
+  // Where the model computes: one of SAPWOOD_DEVICE_.
+  uint32_t device;
 } sapwood_config;
 
 // The device as the program sees it now. All 0: a device on battery that is in use.
@@ -393,6 +404,8 @@ typedef struct {
   uint32_t battery_percent;
   // What the system would let the process take in addition; 0: unknown.
   uint64_t free_memory_bytes;
+  // Not 0: the GPU may not be used now; work goes on with the processor.
+  uint32_t gpu_forbidden;
 } sapwood_device_state;
 
 // What a slice did. Set `size` before the call.

@@ -9,7 +9,7 @@ use runtime::vault::{self, HostKey, Passphrase};
 use runtime::{Anchor as RuntimeAnchor, Config as RuntimeConfig, Learning};
 
 use crate::chat::Message;
-use crate::device::Thermal;
+use crate::device::{Device, Thermal};
 use crate::error::LearnerError;
 use crate::keys::{KeyProvider, TheirKeys};
 
@@ -38,6 +38,9 @@ pub struct Config {
     /// Compute threads; none for one per core.
     #[uniffi(default = None)]
     pub threads: Option<u32>,
+    /// Where the model computes; none for `Auto`.
+    #[uniffi(default = None)]
+    pub device: Option<Device>,
     /// Shows past exchanges to the model again: what the user corrected works at once.
     #[uniffi(default = true)]
     pub retrieval: bool,
@@ -295,6 +298,7 @@ mod tests {
             model: None,
             context_tokens: 2048,
             threads: None,
+            device: None,
             retrieval: true,
             anchors: Vec::new(),
             training: None,

@@ -28,6 +28,28 @@ impl From<Thermal> for runtime::Thermal {
     }
 }
 
+/// Where a model computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, uniffi::Enum)]
+pub enum Device {
+    /// Where each kind of work is faster, if this library was built with GPU support; else `Cpu`.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The GPU, even one that the processor emulates; without one, opening fails.
+    Gpu,
+}
+
+impl From<Device> for runtime::placement::Wanted {
+    fn from(device: Device) -> runtime::placement::Wanted {
+        match device {
+            Device::Auto => runtime::placement::Wanted::Auto,
+            Device::Cpu => runtime::placement::Wanted::Cpu,
+            Device::Gpu => runtime::placement::Wanted::Gpu,
+        }
+    }
+}
+
 /// The device as the app sees it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, uniffi::Record)]
 pub struct DeviceState {
@@ -46,6 +68,10 @@ pub struct DeviceState {
     /// What the system would let the app take in addition before it kills it; none: unknown.
     #[uniffi(default = None)]
     pub free_memory_bytes: Option<u64>,
+    /// The GPU may be used: say no while the app is in the background of a system that ends it for
+    /// that, as iOS does. Work goes on with the processor.
+    #[uniffi(default = true)]
+    pub gpu_allowed: bool,
 }
 
 impl From<DeviceState> for runtime::DeviceState {
@@ -57,6 +83,7 @@ impl From<DeviceState> for runtime::DeviceState {
             thermal: state.thermal.into(),
             battery_percent: state.battery_percent,
             free_memory_bytes: state.free_memory_bytes,
+            gpu_allowed: state.gpu_allowed,
         }
     }
 }

@@ -107,13 +107,15 @@ impl From<ModelError> for LearnerError {
             | ModelError::Gguf(_)
             | ModelError::Arch(_)
             | ModelError::Tokenizer(_)
-            | ModelError::NoTemplate => LearnerError::Model { detail },
+            | ModelError::NoTemplate
+            | ModelError::Gpu(_) => LearnerError::Model { detail },
             ModelError::ContextFull { needed, capacity } => {
                 LearnerError::TooLong { needed: needed as u64, capacity: capacity as u64 }
             }
             ModelError::NoTokens | ModelError::UnknownToken { .. } => {
                 LearnerError::Invalid { detail }
             }
+            ModelError::NotFinite { .. } => LearnerError::Adapter { detail },
             ModelError::Stopped => LearnerError::Busy { detail },
             ModelError::StaleCache => LearnerError::Fault,
         }

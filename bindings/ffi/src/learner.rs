@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Budget;
-use sapwood_kernels::Device;
-use sapwood_models::Model;
+use runtime::placement::{self, Opening};
+use sapwood_models::{Mapped, ModelError};
 
 use crate::adapter::AdapterInfo;
 use crate::chat::{Chat, Message};
@@ -185,23 +185,27 @@ impl Learner {
 }
 
 fn open(config: Config) -> Result<runtime::Learner, LearnerError> {
-    let device = Device::cpu(config.threads.filter(|&n| n > 0).map(|n| n as usize));
+    let opening = Opening {
+        wanted: config.device.unwrap_or_default().into(),
+        threads: config.threads.filter(|&n| n > 0).map(|n| n as usize),
+        cache: Some(Path::new(&config.folder).join("device")),
+    };
     let path = config.model.clone();
     let config = config.check()?;
-    let model = match path {
-        Some(path) => Model::open(Path::new(&path), &device)?,
-        None => embedded(&device)?,
+    let file = match path {
+        Some(path) => Mapped::open(Path::new(&path)).map_err(ModelError::from)?,
+        None => embedded()?,
     };
+    let (model, _) = placement::open(file, &opening)?;
     Ok(runtime::Learner::open(model, config)?)
 }
 
 #[cfg(feature = "embedded")]
-fn embedded(device: &Device) -> Result<Model, LearnerError> {
-    let file = sapwood_models::Mapped::from_static(sapwood_models::EMBEDDED);
-    Ok(Model::from_mapped(file, device)?)
+fn embedded() -> Result<Mapped, LearnerError> {
+    Ok(Mapped::from_static(sapwood_models::EMBEDDED))
 }
 
 #[cfg(not(feature = "embedded"))]
-fn embedded(_: &Device) -> Result<Model, LearnerError> {
+fn embedded() -> Result<Mapped, LearnerError> {
     Err(LearnerError::invalid("this library was built without a model: set model to a GGUF file"))
 }

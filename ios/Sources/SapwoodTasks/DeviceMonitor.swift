@@ -15,6 +15,8 @@ public final class DeviceMonitor {
     /// Whether the system has lent the device: it starts a processing task only while nobody uses
     /// it, and iOS has no other word for that.
     private var lent = false
+    /// Whether the app is in the background, where iOS refuses the GPU.
+    private var inBackground = false
 
     public init(_ learner: Learner) {
         self.learner = learner
@@ -29,9 +31,12 @@ public final class DeviceMonitor {
             observers.add(change) { [weak self] in self?.push() }
         }
         observers.add(UIApplication.didBecomeActiveNotification) { [weak self] in
+            self?.inBackground = false
             self?.setLent(false)
         }
         observers.add(UIApplication.didEnterBackgroundNotification) { [weak self] in
+            self?.inBackground = true
+            self?.push()
             self?.flush()
         }
         push()
@@ -48,7 +53,8 @@ public final class DeviceMonitor {
             thermal: Thermal(process.thermalState),
             // Below 0: unknown.
             batteryPercent: device.batteryLevel < 0 ? nil : UInt8(device.batteryLevel * 100),
-            freeMemoryBytes: freeMemory())
+            freeMemoryBytes: freeMemory(),
+            gpuAllowed: !inBackground && !lent)
     }
 
     func setLent(_ lent: Bool) {

@@ -15,7 +15,7 @@ pub struct GpuChoice {
     /// Take a GPU that is emulated by the processor, too. It is slower than the CPU device: for
     /// tests.
     pub software: bool,
-    /// Only this back end: `vulkan`, `metal`, `dx12` or `gl`.
+    /// Only this back end: `vulkan`, `metal`, `dx12` or `gl`. OpenGL is only taken when it is named.
     pub backend: Option<String>,
     /// Split weights into pages of at most this many bytes, even if the GPU takes larger ones.
     pub page_bytes: Option<usize>,
@@ -48,6 +48,8 @@ pub(super) struct Context {
     pub cache: Option<DiskCache>,
     /// Bytes of all pages.
     pub held: Arc<AtomicU64>,
+    /// The most that it ever was.
+    pub held_most: AtomicU64,
     fault: Arc<Mutex<Option<DeviceError>>>,
 }
 
@@ -138,6 +140,7 @@ impl Context {
             broken_kernel: choice.broken_kernel.clone(),
             cache,
             held: Arc::default(),
+            held_most: AtomicU64::default(),
             fault,
         })
     }
@@ -188,7 +191,8 @@ fn text(error: &dyn std::error::Error) -> String {
 
 fn backends(choice: &GpuChoice) -> Result<wgpu::Backends, DeviceError> {
     match choice.backend.as_deref() {
-        None => Ok(wgpu::Backends::all()),
+        // OpenGL's loaders print to the error output where there is no display.
+        None => Ok(wgpu::Backends::PRIMARY),
         Some("vulkan") => Ok(wgpu::Backends::VULKAN),
         Some("metal") => Ok(wgpu::Backends::METAL),
         Some("dx12") => Ok(wgpu::Backends::DX12),

@@ -94,6 +94,11 @@ impl Gpu {
         self.context.held.load(Ordering::Relaxed)
     }
 
+    /// The most that [`Gpu::bytes`] ever was.
+    pub fn peak_bytes(&self) -> u64 {
+        self.context.held_most.load(Ordering::Relaxed)
+    }
+
     /// Why the device has stopped, if it has.
     pub fn fault(&self) -> Option<DeviceError> {
         self.context.fault()

@@ -32,7 +32,8 @@ impl Page {
                 | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        context.held.fetch_add(size, Ordering::Relaxed);
+        let held = context.held.fetch_add(size, Ordering::Relaxed) + size;
+        context.held_most.fetch_max(held, Ordering::Relaxed);
         Page { buffer, held: context.held.clone() }
     }
 

@@ -41,6 +41,11 @@ impl Held {
         self.ids.truncate(len);
     }
 
+    /// As [`Held::truncate`], and returns them.
+    pub fn split_off(&mut self, len: usize) -> Vec<u32> {
+        self.ids.split_off(len)
+    }
+
     /// Keeps the longest prefix shared with `ids` if it was made under `adapter`, forgets the
     /// rest, and returns its length: less than that of `ids`, so that one is left to compute.
     pub fn reuse(&mut self, adapter: Option<Digest>, ids: &[u32]) -> usize {

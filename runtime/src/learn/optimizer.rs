@@ -35,9 +35,9 @@ impl Default for AdamW {
 pub enum Schedule {
     /// The peak rate at every step.
     Constant,
-    /// A linear rise over the first `warmup_steps`, then a half cosine down to a tenth.
+    /// A linear rise, then a half cosine down to a tenth.
     Cosine {
-        /// Steps of the rise.
+        /// Steps of the rise, at most; a short run rises over a tenth of its steps.
         warmup_steps: u32,
     },
 }
@@ -47,12 +47,13 @@ impl Schedule {
     pub fn factor(self, step: u32, steps: u32) -> f32 {
         match self {
             Schedule::Constant => 1.0,
-            Schedule::Cosine { warmup_steps } if step < warmup_steps => {
-                (step + 1) as f32 / warmup_steps as f32
-            }
             Schedule::Cosine { warmup_steps } => {
-                let span = steps.saturating_sub(warmup_steps).max(1) as f32;
-                let progress = ((step - warmup_steps) as f32 / span).min(1.0);
+                let rise = warmup_steps.min(steps.div_ceil(10));
+                if step < rise {
+                    return (step + 1) as f32 / rise as f32;
+                }
+                let span = steps.saturating_sub(rise).max(1) as f32;
+                let progress = ((step - rise) as f32 / span).min(1.0);
                 0.1 + 0.45 * (1.0 + (std::f32::consts::PI * progress).cos())
             }
         }
@@ -149,5 +150,16 @@ mod tests {
         assert!(schedule.factor(0, 100) < schedule.factor(9, 100));
         assert_eq!(schedule.factor(9, 100), 1.0);
         assert!((schedule.factor(100, 100) - 0.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_short_run_is_not_all_rise() {
+        let schedule = Schedule::Cosine { warmup_steps: 10 };
+        for steps in 1..100 {
+            let factors: Vec<f32> = (0..steps).map(|step| schedule.factor(step, steps)).collect();
+            let peak = factors.iter().position(|&factor| factor == 1.0);
+            assert!(peak.is_some_and(|peak| peak <= steps as usize / 10), "{steps}: {factors:?}");
+            assert!(factors.iter().all(|&factor| (0.1..=1.0).contains(&factor)), "{factors:?}");
+        }
     }
 }

@@ -133,7 +133,8 @@ impl<'m> Trainer<'m> {
     /// Adds one sequence to the current update, and makes the update if it was the last of its
     /// batch. A stop in the middle of the backward pass leaves half a gradient, which is thrown
     /// away with the rest of the update: the update then starts again from its first sequence,
-    /// which costs time but no bit of the result.
+    /// which costs time but no bit of the result. So it does, without an error, if the GPU fails:
+    /// the processor makes the update, and what it computes differs from the GPU in the last bits.
     ///
     /// # Errors
     /// [`ModelError::Stopped`] when `stop` asks for it; else as [`Model::trace`].
@@ -151,7 +152,8 @@ impl<'m> Trainer<'m> {
         let gradient = &mut self.state.gradient;
         if let Err(error) = self.model.backward(&self.adapter, trace, &dlogp, gradient, stop) {
             self.state.restart_update();
-            return Err(error);
+            // Without its GPU the model goes on with the processor.
+            return if matches!(error, ModelError::Gpu(_)) { Ok(()) } else { Err(error) };
         }
         self.state.partial.0 += value * f64::from(weight);
         self.state.partial.1 += f64::from(weight);

@@ -124,7 +124,7 @@ impl Slice<'_> {
         }
         let shared = self.shared;
         let answer =
-            self.pace.piece(|stop| evaluate::greedy(shared, None, &ids, ANCHOR_TOKENS, stop))?;
+            self.pace.piece(|stop| Ok(shared.model.greedy(None, &ids, ANCHOR_TOKENS, stop)?))?;
         self.progress.answers.insert(key, answer.clone());
         Ok(answer)
     }

@@ -10,7 +10,6 @@ use crate::learn::example::Example;
 use crate::learn::gate::{Checked, Paired, Report};
 use crate::memory::Memory;
 use crate::prompt::Prompt;
-use crate::sample::{Sampler, Sampling};
 use crate::shared::Shared;
 use crate::verify::is_degenerate;
 
@@ -195,7 +194,7 @@ impl Evaluation<'_> {
         let question = question.tokens(&ids).number(most).number(wanted.is_some().into());
         let key = question.bytes(wanted.unwrap_or_default().as_bytes()).key();
         let passed = work.once(key, |stop| {
-            let text = greedy(shared, adapter, &ids, most, stop)?;
+            let text = shared.model.greedy(adapter, &ids, most, stop)?;
             let passes = match wanted {
                 Some(wanted) => text.trim() == wanted,
                 None => !text.trim().is_empty() && !is_degenerate(&text),
@@ -216,30 +215,4 @@ pub(super) fn prompt_ids(
     most: usize,
 ) -> Result<Vec<u32>, LearnerError> {
     prompt.tokens(&shared.model, shared.config.context_tokens.saturating_sub(most).max(1))
-}
-
-/// The reply to the prompt `ids` at temperature 0, of at most `most` tokens.
-pub(super) fn greedy(
-    shared: &Shared,
-    adapter: Option<&Adapter>,
-    ids: &[u32],
-    most: usize,
-    stop: &Stop,
-) -> Result<String, LearnerError> {
-    let model = &shared.model;
-    let mut cache = model.cache(ids.len() + most);
-    let mut sampler = Sampler::new(Sampling::greedy())?;
-    let mut logits = model.step_unless_stopped(&mut cache, adapter, ids, stop)?;
-    let mut made = Vec::new();
-    while made.len() < most {
-        let token = sampler.sample(&logits, &made, made.len() as u64)?;
-        if model.tokenizer().is_end(token) {
-            break;
-        }
-        made.push(token);
-        logits = model.step_unless_stopped(&mut cache, adapter, &[token], stop)?;
-    }
-    let mut stream = model.tokenizer().stream(true);
-    let text: String = made.iter().map(|&id| stream.push(id)).collect();
-    Ok(text + &stream.finish())
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sapwood_models::Stop;
+use sapwood_models::{Stop, Work};
 
 use crate::disk::{Disk, at};
 use crate::error::LearnerError;
@@ -118,7 +118,7 @@ impl Governor {
             rhythm: Mutex::new(Rhythm::new(
                 policy,
                 needed_bytes,
-                shared.model.device().threads(),
+                shared.model.device(Work::Training).threads(),
                 time,
             )),
             obstacles: Mutex::default(),

@@ -17,7 +17,7 @@ use super::measured::Measured;
 
 /// First bytes of a checkpoint, with its version. One of another version is dropped, and the run
 /// with it: its lessons are still in the journal.
-const FORMAT: [u8; 4] = *b"SWR2";
+const FORMAT: [u8; 4] = *b"SWR3";
 
 /// One sequence to train on.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -45,6 +45,9 @@ pub(super) struct Run {
     /// Replies that the lessons come from.
     pub lineage: Vec<u128>,
     pub examples: u32,
+    /// What made the last update; before the first, nothing. Another device gives other last bits,
+    /// so a run that changed devices is not to be repeated to the bit.
+    pub device: String,
     state: State,
 }
 
@@ -92,6 +95,7 @@ impl Run {
             anchors,
             lineage,
             examples,
+            device: String::new(),
             state: State::default(),
         };
         run.set_state(&state);

@@ -343,6 +343,7 @@ fn any_device() -> impl Strategy<Value = DeviceState> {
                 thermal,
                 battery_percent,
                 free_memory_bytes,
+                gpu_allowed: true,
             }
         },
     )

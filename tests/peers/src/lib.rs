@@ -11,7 +11,8 @@ pub mod compare;
 pub mod data;
 pub mod llama;
 pub mod quantize;
-pub mod random;
+
+pub use sapwood_tests::random;
 
 /// Why an oracle could not answer.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

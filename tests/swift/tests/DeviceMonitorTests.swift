@@ -30,6 +30,8 @@ final class DeviceMonitorTests: XCTestCase {
         UIDevice.current.battery = (.full, 1)
         monitor.setLent(true)
         XCTAssertTrue(monitor.state.charging && monitor.state.idle)
+        // What the system lends is the background, where it refuses the GPU.
+        XCTAssertTrue(worse.gpuAllowed && !monitor.state.gpuAllowed)
     }
 
     func testTheLearnerIsToldOfEveryChange() async throws {
@@ -67,7 +69,9 @@ final class DeviceMonitorTests: XCTestCase {
         NotificationCenter.default.post(
             name: UIApplication.didEnterBackgroundNotification, object: nil)
         try await eventually("flushed") {
-            await MainActor.run { ProcessInfo.activities == ["sapwood.flush"] }
+            await MainActor.run {
+                ProcessInfo.activities == ["sapwood.flush"] && !monitor.state.gpuAllowed
+            }
         }
         withExtendedLifetime(monitor) {}
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use sapwood::learn::train::{TrainConfig, TrainState, Trainer};
-use sapwood_models::{LoraConfig, Model, Sequence, Stop, Target};
+use sapwood_models::{LoraConfig, Model, Sequence, Stop, Target, Work};
 use serde_json::{Value, json};
 
 use crate::model::ModelArguments;
@@ -33,7 +33,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let model = arguments.model.open()?;
+    let (model, placement) = arguments.model.device.open(arguments.model.file()?)?;
     let config = LoraConfig {
         rank: arguments.rank,
         alpha: 2.0 * arguments.rank as f32,
@@ -48,17 +48,32 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         _ => inference.max(training),
     };
     let prefill = prefill_rate(&model, arguments)?;
+    let dispatched = || model.device(Work::Decode).dispatches();
+    let before = dispatched();
     let decode = decode_rate(&model, arguments)?;
+    let tokens = (arguments.tokens * arguments.repetitions.max(1)) as u64;
+    let dispatches =
+        dispatched().zip(before).map(|(after, before)| (after - before) / tokens.max(1));
+    let bytes = bytes_per_token(&model, arguments.tokens / 2);
     let train = train_rate(&model, arguments, config)?;
     let rate = |rate: Option<f64>| rate.map_or(Value::Null, |r| json!(rounded(r, 2)));
     let value = json!({
         "model": arguments.model.name(),
+        "places": placement.places.iter().map(|(work, place)| {
+            (work.name().to_owned(), json!(place.name()))
+        }).collect::<serde_json::Map<_, _>>(),
         "prefill_tokens_per_second": rate(prefill),
         "decode_tokens_per_second": rate(decode),
         "train_tokens_per_second": rate(train),
+        "decode_bytes_per_token": bytes,
+        "decode_gigabytes_per_second": rate(decode.map(|rate| rate * bytes as f64 / 1e9)),
+        "decode_dispatches_per_token": dispatches,
         "peak_rss_mb": peak_rss_mb().map(|mb| rounded(mb, 1)),
         "planned_mb": rounded(planned as f64 / 1_048_576.0, 1),
     });
+    if let Some(fault) = model.gpu_fault() {
+        eprintln!("The figures are the processor's: {fault}.");
+    }
     arguments.format.print(&value, || {
         let line = |name: &str, rate: Option<f64>| {
             rate.map_or(String::new(), |rate| format!("{name:8} {rate:10.1} tokens/s\n"))
@@ -69,6 +84,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 value["peak_rss_mb"], value["planned_mb"]
             )
     })
+}
+
+/// Bytes of weights and cache that a token reads with `context` tokens before it.
+fn bytes_per_token(model: &Model, context: usize) -> usize {
+    let arch = model.arch();
+    let read = |name: &str| name != "token_embd.weight" || arch.tied_head;
+    let tensors = model.gguf().tensors().iter().filter(|tensor| read(&tensor.name));
+    let weights: usize = tensors.map(|tensor| tensor.range.len()).sum();
+    weights + 4 * arch.layers * arch.kv_heads * arch.head_dim * context
 }
 
 /// Token ids that walk through the vocabulary, so that no cache line of a table is favoured.

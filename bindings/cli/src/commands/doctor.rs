@@ -1,10 +1,11 @@
 //! `sapwood doctor`: what this device offers, and whether model and store are sound.
 
 use sapwood::Learner;
+use sapwood::placement::Placement;
 use serde_json::{Value, json};
 
 use super::store::StoreArguments;
-use crate::model::ModelArguments;
+use crate::model::{ModelArguments, embedded};
 use crate::output::{Failure, Format};
 
 #[derive(clap::Args)]
@@ -18,10 +19,17 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let device = arguments.model.device().describe();
-    let opened = arguments.model.open();
+    let opened = arguments.model.file().and_then(|file| arguments.model.device.open(file));
+    let device = match &opened {
+        Ok((_, placement)) => device_figures(placement),
+        // The device is what it is, whatever the file.
+        Err(_) => arguments.model.device.open(embedded()).map_or_else(
+            |error| json!({ "error": error.to_string() }),
+            |(_, placement)| device_figures(&placement),
+        ),
+    };
     let model = match &opened {
-        Ok(model) => json!({
+        Ok((model, _)) => json!({
             "name": arguments.model.name(),
             "arch": model.arch().name,
             "layers": model.arch().layers,
@@ -32,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let mut sound = opened.is_ok();
     let store = match opened {
-        Ok(model) if arguments.store.dir.is_dir() => {
+        Ok((model, _)) if arguments.store.dir.is_dir() => {
             let learner = arguments
                 .store
                 .config()
@@ -45,9 +53,32 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let value = json!({ "device": device, "model": model, "store": store, "sound": sound });
     arguments.format.print(&value, || {
         let store = if store.is_null() { "none".to_owned() } else { store.to_string() };
-        format!("device: {device}\nmodel:  {model}\nstore:  {store}")
+        let device = lines(&device);
+        format!("{device}model:  {model}\nstore:  {store}")
     })?;
     if sound { Ok(()) } else { Err("something is wrong: see above".into()) }
+}
+
+/// What there is to compute on, what does what, and why.
+fn device_figures(placement: &Placement) -> Value {
+    let places =
+        placement.places.map(|(work, place)| (work.name().to_owned(), json!(place.name())));
+    json!({
+        "cpu": placement.cpu,
+        "gpu": placement.gpu.as_ref().ok(),
+        "gpu_unused_because": placement.gpu.as_ref().err().map(ToString::to_string),
+        "work": places.into_iter().collect::<serde_json::Map<_, _>>(),
+        "why": placement.why,
+    })
+}
+
+fn lines(device: &Value) -> String {
+    let line = |(name, value): (&String, &Value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{name}: {text}\n")
+    };
+    let device = device.as_object().expect("made above");
+    device.iter().filter(|(_, value)| !value.is_null()).map(line).collect()
 }
 
 fn store_figures(learner: &Learner) -> Value {

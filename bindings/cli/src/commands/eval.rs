@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sapwood::sample::{Sampler, Sampling};
 use sapwood_models::{Adapter, Model, Special, Stop};
 use serde_json::json;
 
@@ -82,35 +81,12 @@ fn measure(model: &Model, adapter: Option<&Adapter>, example: &Example) -> Resul
     let sequence = example.prompt.sequence(model, &example.answer, usize::MAX)?;
     let logp = model.score(adapter, &sequence, &Stop::new())?;
     let wanted = model.tokenizer().encode(&example.answer, Special::default());
-    let text = greedy(model, adapter, example, wanted.len() + 16)?;
+    let prompt = example.prompt.tokens(model, usize::MAX)?;
+    let text = model.greedy(adapter, &prompt, wanted.len() + 16, &Stop::new())?;
     Ok(Tally {
         items: 1,
         exact: usize::from(text.trim() == example.answer.trim()),
         nll: -logp.iter().map(|&l| f64::from(l)).sum::<f64>(),
         tokens: logp.len(),
     })
-}
-
-fn greedy(
-    model: &Model,
-    adapter: Option<&Adapter>,
-    example: &Example,
-    most: usize,
-) -> Result<String, Failure> {
-    let prompt = example.prompt.tokens(model, usize::MAX)?;
-    let mut cache = model.cache(prompt.len() + most);
-    let mut sampler = Sampler::new(Sampling::greedy())?;
-    let mut logits = model.step(&mut cache, adapter, &prompt)?;
-    let mut ids = Vec::new();
-    while ids.len() < most {
-        let token = sampler.sample(&logits, &ids, ids.len() as u64)?;
-        if model.tokenizer().is_end(token) {
-            break;
-        }
-        ids.push(token);
-        logits = model.step(&mut cache, adapter, &[token])?;
-    }
-    let mut stream = model.tokenizer().stream(true);
-    let text: String = ids.iter().map(|&id| stream.push(id)).collect();
-    Ok(text + &stream.finish())
 }

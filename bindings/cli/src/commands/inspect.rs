@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sapwood_models::{Arch, Gguf, LoraConfig, Mapped, Model};
+use sapwood_models::{Arch, Gguf, LoraConfig, Mapped};
 use serde_json::{Value, json};
 
 use crate::model::{ModelArguments, embedded};
@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn plan(file: Mapped, arguments: &Arguments) -> Result<Value, Failure> {
-    let model = Model::from_mapped(file, &arguments.model.device())?;
+    let (model, _) = arguments.model.device.open(file)?;
     let training = model.plan_training(&LoraConfig::default(), PLANNED_TOKENS);
     let inference = model.plan_inference(PLANNED_TOKENS);
     Ok(json!({

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Arguments;
 use super::stage::Stage;
+use crate::model::DeviceArguments;
 use crate::output::Failure;
 
 /// Steps after which the interrupted and the uninterrupted run are compared.
@@ -73,7 +74,8 @@ fn train_and_kill(dir: &Path, arguments: &Arguments) -> Result<u32, Failure> {
 fn this_program(arguments: &Arguments, flag: &str, dir: &Path) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["demo", "--seed", &arguments.seed.to_string(), flag]).arg(dir);
-    if let Some(threads) = arguments.threads {
+    command.args(["--device", arguments.device.device.name()]);
+    if let Some(threads) = arguments.device.threads {
         command.args(["--threads", &threads.to_string()]);
     }
     Ok(command)
@@ -96,16 +98,16 @@ pub fn adapter_in_force_elsewhere(
 pub fn print_adapter_in_force(
     dir: &Path,
     seed: u64,
-    threads: Option<usize>,
+    device: DeviceArguments,
 ) -> Result<(), Failure> {
-    let stage = Stage::open(dir, seed, threads)?;
+    let stage = Stage::open(dir, seed, device)?;
     println!("{}", stage.learner().adapter_in_force().as_ref().map_or_else(String::new, hex));
     Ok(())
 }
 
 /// The child: one step a slice, each reported, until somebody kills it.
-pub fn train_until_killed(dir: &Path, seed: u64, threads: Option<usize>) -> Result<(), Failure> {
-    let mut stage = Stage::open(dir, seed, threads)?;
+pub fn train_until_killed(dir: &Path, seed: u64, device: DeviceArguments) -> Result<(), Failure> {
+    let mut stage = Stage::open(dir, seed, device)?;
     loop {
         let report = stage.slice(Budget { time: LONG, steps: Some(1) })?;
         println!("{}", report.step);

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use sapwood::store::hex;
 use serde_json::{Value, json};
 
+use crate::model::DeviceArguments;
 use crate::output::{Failure, Format, peak_rss_mb, rounded};
 use measure::{Exam, Score};
 use stage::Stage;
@@ -26,9 +27,8 @@ pub struct Arguments {
     /// Which user
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// Threads; by default one per core
-    #[arg(short = 't', long, value_name = "N")]
-    threads: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArguments,
     #[command(flatten)]
     format: Format,
     /// Train in this folder, a step at a time, until killed
@@ -41,13 +41,13 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(dir) = &arguments.train_in {
-        return interrupt::train_until_killed(dir, arguments.seed, arguments.threads);
+        return interrupt::train_until_killed(dir, arguments.seed, arguments.device);
     }
     if let Some(dir) = &arguments.look_in {
-        return interrupt::print_adapter_in_force(dir, arguments.seed, arguments.threads);
+        return interrupt::print_adapter_in_force(dir, arguments.seed, arguments.device);
     }
     let folder = Folder::new()?;
-    let mut stage = Stage::open(&folder.0.join("store"), arguments.seed, arguments.threads)?;
+    let mut stage = Stage::open(&folder.0.join("store"), arguments.seed, arguments.device)?;
     let value = perform(&mut stage, arguments)?;
     arguments.format.print(&value, || {
         "The loop is closed: see the figures above, or run with --json.".to_owned()

@@ -16,14 +16,13 @@ use sapwood::store::{Digest, State, hex};
 use sapwood::{
     Anchor, Budget, Config, Consent, Learner, Learning, Options, Outcome, Retrieval, SliceReport,
 };
-use sapwood_kernels::Device;
-use sapwood_models::{LoraConfig, Message, Model, Role, Stop, Target};
+use sapwood_models::{LoraConfig, Message, Role, Stop, Target};
 use serde_json::{Value, json};
 
 use super::grammar::{Split, User};
 use super::measure::{history, unchanged_tasks};
 use super::user::SimulatedUser;
-use crate::model::embedded;
+use crate::model::{DeviceArguments, embedded};
 use crate::output::{Failure, rounded};
 
 /// The simulated time of day zero, in milliseconds since 1970: 1 January 2026.
@@ -42,7 +41,7 @@ pub struct Trained {
 pub struct Stage {
     dir: PathBuf,
     seed: u64,
-    threads: Option<usize>,
+    device: DeviceArguments,
     learner: Option<Learner>,
     now_ms: Arc<AtomicU64>,
     trained_tokens: u64,
@@ -110,11 +109,11 @@ fn anchors(seed: u64) -> Vec<Anchor> {
 const ANCHORS: usize = 2000;
 
 impl Stage {
-    pub fn open(dir: &Path, seed: u64, threads: Option<usize>) -> Result<Stage, Failure> {
+    pub fn open(dir: &Path, seed: u64, device: DeviceArguments) -> Result<Stage, Failure> {
         let mut stage = Stage {
             dir: dir.to_owned(),
             seed,
-            threads,
+            device,
             learner: None,
             now_ms: Arc::new(AtomicU64::new(START_MS)),
             trained_tokens: 0,
@@ -136,7 +135,7 @@ impl Stage {
 
     /// A learner as this stage's, on another folder.
     pub fn open_on(&self, dir: &Path) -> Result<Learner, Failure> {
-        let model = Model::from_mapped(embedded(), &Device::cpu(self.threads))?;
+        let (model, _) = self.device.open(embedded())?;
         Ok(Learner::open(model, config(dir, self.seed, self.now_ms.clone()))?)
     }
 

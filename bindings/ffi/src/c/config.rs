@@ -7,7 +7,7 @@ use super::keys::{provider, sapwood_key_provider};
 use super::memory::{Sized32, optional_text, read, text, write};
 use super::status::status;
 use crate::config::{Config, IdlePolicy, TrainPolicy};
-use crate::device::{DeviceState, Thermal};
+use crate::device::{Device, DeviceState, Thermal};
 use crate::error::LearnerError;
 
 /// Everything a learner is opened with: a folder, and one of `key`, `passphrase` and
@@ -42,6 +42,8 @@ pub struct sapwood_config {
     pub passphrase: *const c_char,
     /// The platform's key store; or NULL. Only with it can what was forgotten be shredded.
     pub key_provider: *const sapwood_key_provider,
+    /// Where the model computes: one of SAPWOOD_DEVICE_.
+    pub device: u32,
 }
 
 /// When and how a learner trains. 0 stands for the default wherever no other meaning is named.
@@ -117,7 +119,16 @@ pub struct sapwood_device_state {
     pub battery_percent: u32,
     /// What the system would let the process take in addition; 0: unknown.
     pub free_memory_bytes: u64,
+    /// Not 0: the GPU may not be used now; work goes on with the processor.
+    pub gpu_forbidden: u32,
 }
+
+/// Where each kind of work is faster, if the library was built with GPU support; else the processor.
+pub const SAPWOOD_DEVICE_AUTO: u32 = 0;
+/// The processor.
+pub const SAPWOOD_DEVICE_CPU: u32 = 1;
+/// The GPU, even one that the processor emulates; without one, opening fails.
+pub const SAPWOOD_DEVICE_GPU: u32 = 2;
 
 /// Cool.
 pub const SAPWOOD_THERMAL_NOMINAL: u32 = 0;
@@ -155,6 +166,7 @@ pub(super) unsafe fn config(given: *const sapwood_config) -> Result<Config, Lear
         keep_bytes: 0,
         passphrase: null,
         key_provider: std::ptr::null(),
+        device: SAPWOOD_DEVICE_AUTO,
     };
     // SAFETY: the caller's promise, here and for every pointer in it.
     unsafe {
@@ -172,6 +184,7 @@ pub(super) unsafe fn config(given: *const sapwood_config) -> Result<Config, Lear
             model: optional_text(given.model, "model")?,
             context_tokens: if given.context_tokens == 0 { 2048 } else { given.context_tokens },
             threads: (given.threads != 0).then_some(given.threads),
+            device: Some(wanted(given.device)?),
             retrieval: given.no_retrieval == 0,
             anchors: Vec::new(),
             training: if given.training.is_null() { None } else { Some(training(given.training)?) },
@@ -265,6 +278,15 @@ unsafe fn idle(given: *const sapwood_idle_policy) -> Result<IdlePolicy, LearnerE
     })
 }
 
+fn wanted(number: u32) -> Result<Device, LearnerError> {
+    match number {
+        SAPWOOD_DEVICE_AUTO => Ok(Device::Auto),
+        SAPWOOD_DEVICE_CPU => Ok(Device::Cpu),
+        SAPWOOD_DEVICE_GPU => Ok(Device::Gpu),
+        _ => Err(LearnerError::invalid("device is none of SAPWOOD_DEVICE_")),
+    }
+}
+
 fn thermal(number: u32, name: &str) -> Result<Thermal, LearnerError> {
     match number {
         SAPWOOD_THERMAL_NOMINAL => Ok(Thermal::Nominal),
@@ -288,6 +310,7 @@ pub(super) unsafe fn device(
         thermal: 0,
         battery_percent: 0,
         free_memory_bytes: 0,
+        gpu_forbidden: 0,
     };
     // SAFETY: the caller's promise.
     let given = unsafe { read(given, defaults, "sapwood_device_state") }?;
@@ -301,5 +324,6 @@ pub(super) unsafe fn device(
         thermal: thermal(given.thermal, "thermal")?,
         battery_percent: (given.battery_percent > 0).then_some(given.battery_percent as u8),
         free_memory_bytes: (given.free_memory_bytes > 0).then_some(given.free_memory_bytes),
+        gpu_allowed: given.gpu_forbidden == 0,
     })
 }

@@ -3,14 +3,13 @@
 //! Matrices are gaussian with variance 1/fan-in, the two that write the residual stream smaller by
 //! sqrt(2 * layers): activations keep their size through any depth, as in a trained model.
 
+use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use sapwood_kernels::Quant;
 use sapwood_models::{Gguf, GgufWriter};
-
-use crate::Result;
 
 /// Hyper-parameters of a random model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -147,15 +146,26 @@ pub fn write_model(
     vocab: usize,
     quant: Quant,
     seed: u64,
-) -> Result<()> {
+) -> std::io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    make(shape, vocab, quant, seed).write_to(&mut file)?;
+    file.flush()
+}
+
+/// The bytes of such a file.
+///
+/// # Panics
+/// If the shape does not fit the block type.
+pub fn model_bytes(shape: &Shape, vocab: usize, quant: Quant, seed: u64) -> Vec<u8> {
+    make(shape, vocab, quant, seed).to_bytes()
+}
+
+fn make(shape: &Shape, vocab: usize, quant: Quant, seed: u64) -> GgufWriter<'static> {
     let mut maker = Maker { writer: GgufWriter::new(), random: Random::new(seed), quant };
     maker.metadata(shape);
     maker.vocabulary(vocab);
     maker.tensors(shape, vocab);
-    let mut file = BufWriter::new(File::create(path)?);
-    maker.writer.write_to(&mut file)?;
-    file.flush()?;
-    Ok(())
+    maker.writer
 }
 
 struct Maker {
@@ -296,7 +306,12 @@ fn frequency_factor(s: &Shape, i: usize) -> f32 {
 ///
 /// # Errors
 /// If the base can't be read or the file can't be written.
-pub fn write_adapter(path: &Path, base: &Path, rank: usize, seed: u64) -> Result<()> {
+pub fn write_adapter(
+    path: &Path,
+    base: &Path,
+    rank: usize,
+    seed: u64,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     const KINDS: [&str; 7] =
         ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
     let bytes = std::fs::read(base)?;
@@ -309,7 +324,7 @@ pub fn write_adapter(path: &Path, base: &Path, rank: usize, seed: u64) -> Result
     writer.put("adapter.lora.alpha", 2.0 * rank as f32);
     for tensor in gguf.tensors() {
         let adapted = |kind: &&str| tensor.name.ends_with(&format!(".{kind}.weight"));
-        if !KINDS.iter().any(|kind| adapted(kind)) {
+        if !KINDS.iter().any(adapted) {
             continue;
         }
         let mut part = |suffix: &str, cols: usize, rows: usize, scale: f32| {
