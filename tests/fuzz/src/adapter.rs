@@ -12,7 +12,7 @@ use crate::mutate::mutate;
 
 static BASE: LazyLock<Model> = LazyLock::new(|| {
     let file = Shape::fixed("llama").describe().write();
-    Model::from_mapped(Mapped::from_vec(file), &DEVICE).expect("nothing is wrong with it")
+    Model::from_mapped(Mapped::from_vec(file), &*DEVICE).expect("nothing is wrong with it")
 });
 
 /// The first byte: the rest is the file, or describes one.

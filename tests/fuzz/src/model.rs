@@ -27,7 +27,7 @@ fn describe(input: &mut Unstructured) -> arbitrary::Result<Vec<u8>> {
 
 /// A model that was accepted computes, whatever its values are.
 fn run(file: Vec<u8>) {
-    let Ok(model) = Model::from_mapped(Mapped::from_vec(file), &DEVICE) else { return };
+    let Ok(model) = Model::from_mapped(Mapped::from_vec(file), &*DEVICE) else { return };
     let vocab = model.arch().vocab;
     let ids = model.tokenizer().encode("hello a", Default::default());
     assert!(ids.iter().all(|&id| (id as usize) < vocab), "{ids:?} of {vocab}");
