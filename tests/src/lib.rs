@@ -17,10 +17,13 @@ pub fn golden(name: &str) -> PathBuf {
 /// If it does not build.
 pub fn sapwood() -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(BINARY.get_or_init(|| match std::env::var_os("SAPWOOD_BIN") {
+    let mut command = Command::new(BINARY.get_or_init(|| match std::env::var_os("SAPWOOD_BIN") {
         Some(path) => path.into(),
         None => build(),
-    }))
+    }));
+    // Mesa's choice of a GPU prints to the error output where there is no display.
+    command.env("NODEVICE_SELECT", "1");
+    command
 }
 
 /// Builds the command and asks cargo where it is.
