@@ -397,7 +397,7 @@ fn a_model_is_opened_where_it_is_wanted() {
     assert!(Work::ALL.iter().all(|work| model.device(*work).is_gpu()), "{placement:?}");
     let (_, placement) = open(Wanted::Auto);
     // What the processor emulates is never the faster one.
-    if !placement.gpu.as_ref().is_ok() {
+    if placement.gpu.is_err() {
         assert!(placement.places.iter().all(|(_, place)| *place == Place::Cpu));
     }
     let shared = Arc::new(model);
