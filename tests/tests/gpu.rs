@@ -11,8 +11,8 @@ use sapwood::learn::train::{TrainConfig, TrainState, Trainer};
 use sapwood::placement::{self, Opening, Wanted};
 use sapwood_kernels::{Device, DeviceError, GpuChoice, Quant};
 use sapwood_models::{
-    Adapter, Cache, Devices, EMBEDDED, LoraConfig, Mapped, Message, Model, ModelError, Place, Role,
-    Sequence, Special, Stop, Work,
+    Adapter, Cache, Devices, EMBEDDED, Gguf, GgufWriter, LoraConfig, Mapped, Message, Model,
+    ModelError, Place, Role, Sequence, Special, Stop, Work,
 };
 use sapwood_tests::random::{BYTE_TOKENS, Random, Shape, model_bytes};
 use sapwood_tests::sapwood;
@@ -139,19 +139,53 @@ fn deviation(logits: &[f32]) -> f32 {
     (square / logits.len() as f32).sqrt()
 }
 
-/// The processor rounds the activations of a single token to int8, the GPU does not: where two
-/// tokens are as likely as that, either may come first.
+/// The same weights in F32, with which the processor computes in f32 as well: from packed blocks it
+/// rounds the activations of a single token to int8.
+fn in_f32(file: &[u8]) -> Mapped {
+    let gguf = Gguf::parse(file).unwrap();
+    let mut writer = GgufWriter::new();
+    gguf.metadata().for_each(|(key, value)| writer.put(key, value.clone()));
+    for tensor in gguf.tensors() {
+        let mut values = vec![0.0; tensor.rows * tensor.cols];
+        tensor.quant.dequantize(&file[tensor.range.clone()], &mut values);
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let dims = [tensor.cols, tensor.rows];
+        let dims = if tensor.rows == 1 { &dims[..1] } else { &dims };
+        writer.tensor(&tensor.name, Quant::F32, dims, bytes);
+    }
+    Mapped::from_vec(writer.to_bytes())
+}
+
+const TEXTS: [&str; 3] =
+    ["Triage: my parcel is late", "Reply: shall we meet on Monday?", "Extract: call Ann"];
+
+fn prompt(model: &Model, text: &str) -> Vec<u32> {
+    let turns = [Message { role: Role::User, content: text.into() }];
+    let prompt = model.template().unwrap().render(&turns, true).unwrap();
+    model.tokenizer().encode(&prompt, Special { add: true, parse: true })
+}
+
 #[test]
 fn the_built_in_model_says_the_same_200_tokens() {
+    let Some(gpu) = gpu() else { return };
+    let file = in_f32(EMBEDDED);
+    let (cpu, gpu) = (on_cpu(&file), on_gpu(&file, &gpu));
+    for text in TEXTS {
+        let prompt = prompt(&cpu, text);
+        let said = greedy(&gpu, &prompt, 200, likeliest);
+        assert_eq!(said, greedy(&cpu, &prompt, 200, likeliest), "{text}");
+        assert_eq!(gpu.gpu_fault(), None);
+    }
+}
+
+/// Where two tokens are as likely as the processor's rounding, either may come first.
+#[test]
+fn from_packed_blocks_it_says_the_same_but_for_ties() {
     const TIE: f32 = 0.05;
     let Some(gpu) = gpu() else { return };
     let (cpu, gpu) = (on_cpu(&embedded()), on_gpu(&embedded(), &gpu));
-    for text in
-        ["Triage: my parcel is late", "Reply: shall we meet on Monday?", "Extract: call Ann"]
-    {
-        let turns = [Message { role: Role::User, content: text.into() }];
-        let prompt = cpu.template().unwrap().render(&turns, true).unwrap();
-        let prompt = cpu.tokenizer().encode(&prompt, Special { add: true, parse: true });
+    for text in TEXTS {
+        let prompt = prompt(&cpu, text);
         let said = greedy(&gpu, &prompt, 200, likeliest);
         let (mut rest, mut ties) = (said.iter().enumerate(), 0);
         greedy(&cpu, &prompt, 200, |logits| {
