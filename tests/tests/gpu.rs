@@ -144,7 +144,7 @@ fn deviation(logits: &[f32]) -> f32 {
 fn in_f32(file: &[u8]) -> Mapped {
     let gguf = Gguf::parse(file).unwrap();
     let mut writer = GgufWriter::new();
-    gguf.metadata().for_each(|(key, value)| writer.put(key, value.clone()));
+    gguf.metadata().for_each(|(key, value)| writer.put(key, value));
     for tensor in gguf.tensors() {
         let mut values = vec![0.0; tensor.rows * tensor.cols];
         tensor.quant.dequantize(&file[tensor.range.clone()], &mut values);
