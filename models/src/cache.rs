@@ -91,9 +91,9 @@ impl Cache {
     /// forgotten and returned: they are to be computed again.
     pub(crate) fn bring_to(&mut self, placed: &Placed) -> Vec<u32> {
         let held = self.held.len();
-        let mut mine = self.at(placed.place).take().unwrap_or_else(|| {
-            Rows::new(&self.arch, &placed.device, self.capacity) //
-        });
+        let there = self.at(placed.place).take();
+        let new = || Rows::new(&self.arch, &placed.device, self.capacity);
+        let mut mine = there.unwrap_or_else(new);
         let other = match placed.place {
             Place::Cpu => &self.on_gpu,
             Place::Gpu => &self.on_cpu,

@@ -16,6 +16,25 @@ use crate::placed::Placed;
 const TOKENS: usize = 32;
 
 impl Model {
+    /// Compiles what [`Model::time_of_block`] runs, which takes a GPU long; also what it costs to try
+    /// its kernels falls here.
+    pub fn compile_block(&self, work: Work, place: Place) {
+        let placed = match place {
+            Place::Cpu => Some(&self.sides.cpu),
+            Place::Gpu => self.sides.gpu(),
+        };
+        if let Some(placed) = placed {
+            let (mode, tokens) = shape(work);
+            let adapter = (mode == Mode::Backward).then(|| self.thin_adapter());
+            placed.compiled_block(0, adapter.as_ref().map(Adapter::layout), mode, tokens);
+        }
+    }
+
+    /// Of rank 1 on all linears: gradients flow through all of the block.
+    fn thin_adapter(&self) -> Adapter {
+        self.new_adapter(&LoraConfig { rank: 1, alpha: 1.0, ..LoraConfig::default() }, 0)
+    }
+
     /// Time that one block takes at `place` for `work`, at best: of a token when decoding, of 32
     /// otherwise. `None` if there is no such device or it has failed. What has to be compiled for
     /// it is compiled first; running takes about `within`, at least two runs.
@@ -24,14 +43,8 @@ impl Model {
             Place::Cpu => &self.sides.cpu,
             Place::Gpu => self.sides.gpu()?,
         };
-        let (mode, tokens) = match work {
-            Work::Decode => (Mode::Infer, 1),
-            Work::Prefill => (Mode::Infer, TOKENS),
-            Work::Training => (Mode::Backward, TOKENS),
-        };
-        // An adapter of rank 1 on the queries: gradients flow through all of the block.
-        let config = LoraConfig { rank: 1, alpha: 1.0, ..LoraConfig::default() };
-        let adapter = (mode == Mode::Backward).then(|| self.new_adapter(&config, 0));
+        let (mode, tokens) = shape(work);
+        let adapter = (mode == Mode::Backward).then(|| self.thin_adapter());
         let best = self.time_runs(placed, mode, tokens, adapter.as_ref(), within);
         placed.device.fault().is_none().then_some(best)
     }
@@ -75,6 +88,15 @@ impl Model {
             best = best.min(run());
         }
         best
+    }
+}
+
+/// What a block does for `work`, and on how many tokens.
+fn shape(work: Work) -> (Mode, usize) {
+    match work {
+        Work::Decode => (Mode::Infer, 1),
+        Work::Prefill => (Mode::Infer, TOKENS),
+        Work::Training => (Mode::Backward, TOKENS),
     }
 }
 

@@ -250,7 +250,7 @@ impl Slice<'_> {
         let plan = run.plan(learning.mix, learning.train.batch);
         let config = TrainConfig { steps: self.steps_of(&run), ..learning.train.clone() };
         let mut trainer = Trainer::new(&shared.model, config, run.take_state());
-        let device = |run: &mut Run| {
+        let note_device = |run: &mut Run| {
             let now = shared.training_device();
             if !run.device.is_empty() && run.device != now {
                 log::info!("a run that began on {} goes on on {now}", run.device);
@@ -273,7 +273,7 @@ impl Slice<'_> {
             }
             if trainer.state().step >= saved + learning.checkpoint_steps.max(1) {
                 saved = trainer.state().step;
-                device(&mut run);
+                note_device(&mut run);
                 run.set_state(trainer.state());
                 self.save(&run)?;
             }
@@ -282,7 +282,7 @@ impl Slice<'_> {
         let (adapter, state) = trainer.into_adapter();
         run.set_state(&state);
         if changed {
-            device(&mut run);
+            note_device(&mut run);
             self.save(&run)?;
         }
         Ok((run, done.then_some(adapter)))
