@@ -30,7 +30,7 @@ pub use cpu::Cpu;
 pub use device::{Bindings, Buffer, Cursor, Device, Exec, SharedBytes, WeightSource};
 pub use fault::DeviceError;
 #[cfg(feature = "gpu")]
-pub use gpu::{Gpu, GpuChoice, Products};
+pub use gpu::{Gpu, GpuChoice, Products, Sharing};
 pub use op::{Activation, Attention, Lora, NO_TARGET, Op, Rope, RopeStyle, Step};
 pub use program::{Desc, Element, Program, Role, Rows, Slot};
 pub use quant::Quant;

@@ -14,37 +14,43 @@ use sapwood_kernels::Quant;
 #[path = "../src/gpu/shader.rs"]
 mod shader;
 
-use shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Kernel, Reduce};
+use shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Kernel, Sharing};
 
 /// `pack2x16float` and its inverse: part of WGSL's core.
 const CAPABILITIES: Capabilities =
     Capabilities::IMMEDIATES.union(Capabilities::SHADER_FLOAT16_IN_FLOAT32);
 
-/// Every kernel without subgroup operations, and with them those that have any.
-fn all() -> Vec<(Kernel, Reduce)> {
-    let kernels = Kernel::all().into_iter();
-    kernels
-        .flat_map(|kernel| {
-            let differ = kernel.source(Reduce::Memory) != kernel.source(Reduce::Subgroups);
-            let both = [(kernel, Reduce::Memory), (kernel, Reduce::Subgroups)];
-            both.into_iter().take(if differ { 2 } else { 1 })
-        })
-        .collect()
+/// Every kernel in all ways that differ.
+fn all() -> Vec<(Kernel, Sharing)> {
+    let mut all = Vec::new();
+    for kernel in Kernel::all() {
+        let mut known = Vec::new();
+        for sharing in [Sharing::Memory, Sharing::Subgroups, Sharing::Registers] {
+            let source = kernel.source(sharing);
+            if !known.contains(&source) {
+                known.push(source);
+                all.push((kernel, sharing));
+            }
+        }
+    }
+    all
 }
 
-fn valid((kernel, reduce): (Kernel, Reduce)) -> (Module, ModuleInfo) {
-    let source = kernel.source(reduce);
+fn valid((kernel, sharing): (Kernel, Sharing)) -> (Module, ModuleInfo) {
+    let source = kernel.source(sharing);
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{kernel:?}: {}", error.emit_to_string(&source)));
-    let subgroups = reduce == Reduce::Subgroups;
+    let subgroups = sharing != Sharing::Memory;
     let mut capabilities = CAPABILITIES;
     capabilities.set(Capabilities::SUBGROUP, subgroups);
     capabilities.set(Capabilities::SHADER_FLOAT16, kernel.needs_f16());
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     if subgroups {
-        validator
-            .subgroup_stages(ShaderStages::COMPUTE)
-            .subgroup_operations(SubgroupOperationSet::BASIC | SubgroupOperationSet::ARITHMETIC);
+        validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(
+            SubgroupOperationSet::BASIC
+                | SubgroupOperationSet::ARITHMETIC
+                | SubgroupOperationSet::SHUFFLE,
+        );
     }
     let info = validator
         .validate(&module)
@@ -53,22 +59,28 @@ fn valid((kernel, reduce): (Kernel, Reduce)) -> (Module, ModuleInfo) {
 }
 
 #[test]
-fn what_adds_up_comes_with_and_without_subgroups() {
-    let subgroups = all().into_iter().filter(|(_, reduce)| *reduce == Reduce::Subgroups);
-    for (kernel, _) in subgroups.clone() {
-        assert!(!kernel.source(Reduce::Memory).contains("subgroupAdd"), "{kernel:?}");
+fn what_shares_comes_with_and_without_subgroups() {
+    for kernel in Kernel::all() {
+        let without = kernel.source(Sharing::Memory);
+        assert!(!without.contains("subgroupAdd(") && !without.contains("subgroupShuffle("));
+        assert!(!kernel.source(Sharing::Subgroups).contains("subgroupShuffle("), "{kernel:?}");
     }
-    let names: Vec<Kernel> = subgroups.map(|(kernel, _)| kernel).collect();
-    let linear = [Kernel::LinearFew(Quant::Q4_0), Kernel::Output(Quant::Q4_0)];
-    for kernel in [Kernel::RmsNorm, Kernel::HeadShard].into_iter().chain(linear) {
-        assert!(names.contains(&kernel), "{kernel:?}");
+    let with = |sharing| all().into_iter().filter(move |way| way.1 == sharing).map(|way| way.0);
+    let sums = [Kernel::RmsNorm, Kernel::HeadShard, Kernel::LinearFew(Quant::Q4_0)];
+    for kernel in sums.into_iter().chain([Kernel::Output(Quant::Q4_0)]) {
+        assert!(with(Sharing::Subgroups).any(|known| known == kernel), "{kernel:?}");
+    }
+    let tiles = [Kernel::Thin, Kernel::Linear(Quant::Q4_0), Kernel::LinearGrad(Quant::Q4_0)];
+    let attention = [Kernel::AttentionGradQ, Kernel::AttentionGradKv];
+    for kernel in tiles.into_iter().chain([Kernel::Attention(Quant::F16)]).chain(attention) {
+        assert!(with(Sharing::Registers).any(|known| known == kernel), "{kernel:?}");
     }
 }
 
 #[test]
 fn every_kernel_binds_what_the_host_binds() {
-    for (kernel, reduce) in all() {
-        let (module, _) = valid((kernel, reduce));
+    for (kernel, sharing) in all() {
+        let (module, _) = valid((kernel, sharing));
         let (reads, all) = kernel.bindings();
         assert!(all as usize <= BINDINGS_MAX, "{kernel:?}: {all} buffers");
         let mut bound = Vec::new();
@@ -96,8 +108,8 @@ fn every_kernel_binds_what_the_host_binds() {
 /// What every adapter has: 16 KiB of memory for a workgroup, 256 invocations.
 #[test]
 fn every_kernel_fits_the_smallest_adapters() {
-    for (kernel, reduce) in all() {
-        let (module, _) = valid((kernel, reduce));
+    for (kernel, sharing) in all() {
+        let (module, _) = valid((kernel, sharing));
         let shared =
             module.global_variables.iter().filter(|(_, g)| g.space == AddressSpace::WorkGroup);
         let bytes: u32 = shared.map(|(_, g)| module.types[g.ty].inner.size(module.to_ctx())).sum();
@@ -109,8 +121,8 @@ fn every_kernel_fits_the_smallest_adapters() {
 
 #[test]
 fn every_kernel_translates_to_spir_v() {
-    for (kernel, reduce) in all() {
-        let (module, info) = valid((kernel, reduce));
+    for (kernel, sharing) in all() {
+        let (module, info) = valid((kernel, sharing));
         let options = spv::Options { lang_version: (1, 3), ..spv::Options::default() };
         let words = spv::write_vec(&module, &info, &options, None).unwrap();
         assert_eq!(words[0], 0x0723_0203, "{kernel:?}: no SPIR-V");
@@ -119,8 +131,8 @@ fn every_kernel_translates_to_spir_v() {
 
 #[test]
 fn every_kernel_translates_to_metal() {
-    for (kernel, reduce) in all() {
-        let (module, info) = valid((kernel, reduce));
+    for (kernel, sharing) in all() {
+        let (module, info) = valid((kernel, sharing));
         let mut resources = msl::EntryPointResources {
             immediates_buffer: Some(29),
             sizes_buffer: Some(30),
@@ -149,8 +161,8 @@ fn every_kernel_translates_to_metal() {
 
 #[test]
 fn every_kernel_translates_to_hlsl() {
-    for (kernel, reduce) in all() {
-        let (module, info) = valid((kernel, reduce));
+    for (kernel, sharing) in all() {
+        let (module, info) = valid((kernel, sharing));
         let options = hlsl::Options {
             immediates_target: Some(hlsl::BindTarget { space: 1, ..hlsl::BindTarget::default() }),
             special_constants_binding: Some(hlsl::BindTarget {
@@ -172,8 +184,8 @@ fn every_kernel_translates_to_hlsl() {
 #[test]
 fn every_kernel_translates_to_glsl() {
     // OpenGL has no f16, and is not asked for it.
-    for (kernel, reduce) in all().into_iter().filter(|(kernel, _)| !kernel.needs_f16()) {
-        let (module, info) = valid((kernel, reduce));
+    for (kernel, sharing) in all().into_iter().filter(|(kernel, _)| !kernel.needs_f16()) {
+        let (module, info) = valid((kernel, sharing));
         let options = glsl::Options {
             version: glsl::Version::Embedded { version: 310, is_webgl: false },
             ..glsl::Options::default()

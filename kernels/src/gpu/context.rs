@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blocklist::{self, Without};
 use super::cache::DiskCache;
-use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Products, Reduce};
+use super::shader::{BINDINGS_MAX, IMMEDIATE_BYTES, Products, Sharing};
 use crate::fault::DeviceError;
 
 /// Which GPU is wanted.
@@ -24,8 +24,9 @@ pub struct GpuChoice {
     pub cache_dir: Option<PathBuf>,
     /// How linears over many tokens are computed; by default as suits the GPU.
     pub products: Option<Products>,
-    /// Take the kernels without subgroup operations, even if the GPU has them.
-    pub no_subgroups: bool,
+    /// How the kernels share what they read; by default as suits the GPU. Without subgroup
+    /// operations it is [`Sharing::Memory`], whatever is said here.
+    pub sharing: Option<Sharing>,
     /// For tests of the self-test: this kernel computes nothing.
     #[doc(hidden)]
     pub broken_kernel: Option<String>,
@@ -42,7 +43,7 @@ pub(super) struct Context {
     pub page_bytes: usize,
     /// The most bytes of one buffer.
     pub buffer_bytes: u64,
-    pub reduce: Reduce,
+    pub sharing: Sharing,
     pub products: Products,
     pub broken_kernel: Option<String>,
     pub cache: Option<DiskCache>,
@@ -83,13 +84,9 @@ impl Context {
     fn with(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Result<Context, DeviceError> {
         let (info, limits) = (adapter.get_info(), adapter.limits());
         let mut features = wgpu::Features::IMMEDIATES;
-        let mut reduce = Reduce::Memory;
-        if adapter.features().contains(wgpu::Features::SUBGROUP)
-            && !choice.no_subgroups
-            && blocklist::reason(Without::Subgroups, &info).is_none()
-        {
+        let sharing = sharing(adapter, choice);
+        if sharing != Sharing::Memory {
             features |= wgpu::Features::SUBGROUP;
-            reduce = Reduce::Subgroups;
         }
         let products = choice.products.unwrap_or_else(|| usual_products(adapter));
         if products == Products::F16 {
@@ -135,7 +132,7 @@ impl Context {
             reason,
             page_bytes: choice.page_bytes.unwrap_or(usize::MAX).min(most),
             buffer_bytes: limits.max_buffer_size,
-            reduce,
+            sharing,
             products,
             broken_kernel: choice.broken_kernel.clone(),
             cache,
@@ -149,18 +146,22 @@ impl Context {
     pub fn describe(&self) -> String {
         let wgpu::AdapterInfo { name, driver, driver_info, .. } = &self.info;
         let [least, most] = [self.info.subgroup_min_size, self.info.subgroup_max_size];
-        let subgroups = match self.reduce {
-            Reduce::Memory => "no subgroups".into(),
-            Reduce::Subgroups if least == most => format!("subgroups of {most}"),
-            Reduce::Subgroups => format!("subgroups of {least} to {most}"),
+        let subgroups = match self.sharing {
+            Sharing::Memory => "no subgroups".into(),
+            _ if least == most => format!("subgroups of {most}"),
+            _ => format!("subgroups of {least} to {most}"),
         };
+        let tiles = if self.sharing == Sharing::Registers { "registers" } else { "memory" };
         let products = match self.products {
             Products::F32 => "f32",
             Products::F16 => "f16",
             Products::Int8 => "int8",
         };
         let reason = &self.reason;
-        format!("gpu, {name}, {reason} ({driver} {driver_info}), {subgroups}, {products} products")
+        format!(
+            "gpu, {name}, {reason} ({driver} {driver_info}), {subgroups}, tiles in {tiles}, \
+             {products} products"
+        )
     }
 
     pub fn fault(&self) -> Option<DeviceError> {
@@ -246,6 +247,20 @@ fn usual_products(adapter: &wgpu::Adapter) -> Products {
         _ if features.contains(wgpu::Features::SHADER_F16) => Products::F16,
         _ => Products::F32,
     }
+}
+
+/// How kernels best share what they read. A processor that plays GPU has no workgroup memory, and
+/// barriers cost it a change of stacks.
+fn sharing(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Sharing {
+    let info = adapter.get_info();
+    let usual = match info.device_type {
+        // Four of a subgroup read for all of it.
+        wgpu::DeviceType::Cpu if info.subgroup_min_size >= 4 => Sharing::Registers,
+        _ => Sharing::Subgroups,
+    };
+    let can = adapter.features().contains(wgpu::Features::SUBGROUP)
+        && blocklist::reason(Without::Subgroups, &info).is_none();
+    if can { choice.sharing.unwrap_or(usual) } else { Sharing::Memory }
 }
 
 /// Lower is better: a GPU of its own before one that shares memory, an explicit interface before

@@ -28,7 +28,7 @@ mod top;
 
 pub use context::GpuChoice;
 pub(crate) use exec::{Bindings, Exec};
-pub use shader::Products;
+pub use shader::{Products, Sharing};
 pub use storage::Storage;
 
 use std::ops::Range;

@@ -57,7 +57,7 @@ impl Pipelines {
 impl Pipeline {
     fn new(context: &Context, kernel: Kernel) -> Pipeline {
         let name = kernel.name();
-        let mut source = kernel.source(context.reduce);
+        let mut source = kernel.source(context.sharing);
         if context.broken_kernel.as_deref() == Some(&name) {
             source = idle(&source);
         }

@@ -92,13 +92,16 @@ pub enum Products {
     Int8,
 }
 
-/// How the invocations of a workgroup add up what each has.
+/// How the invocations of a workgroup share what they read, and add up what they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reduce {
+pub enum Sharing {
     /// Through workgroup memory: every GPU can.
     Memory,
-    /// With subgroup operations.
+    /// Sums with subgroup operations, tiles through workgroup memory.
     Subgroups,
+    /// Both with subgroup operations, tiles in registers: for what has ordinary memory in the place
+    /// of workgroup memory.
+    Registers,
 }
 
 /// The most tokens that [`Kernel::LinearFew`] takes.
@@ -186,11 +189,28 @@ impl Kernel {
         }
     }
 
-    /// The whole text. Kernels that add nothing up are the same either way.
-    pub fn source(self, reduce: Reduce) -> String {
-        let (reduce, reduce_rows, team) = match reduce {
-            Reduce::Memory => (wgsl!("reduce"), wgsl!("reduce_rows"), wgsl!("decode/team")),
-            Reduce::Subgroups => (
+    /// Rows and columns of the result that a workgroup of a kernel for many tokens makes.
+    pub fn tile(self, sharing: Sharing) -> [usize; 2] {
+        use Kernel::*;
+        match (self, sharing) {
+            (Linear(_) | LinearGrad(_), Sharing::Registers) => [32, 16],
+            (Thin, Sharing::Registers) => [32, 8],
+            (Thin, _) => [64, 16],
+            (Attention(_) | AttentionGradQ | AttentionGradKv, Sharing::Registers) => [32, 32],
+            (Attention(_) | AttentionGradQ | AttentionGradKv, _) => [16, 128],
+            _ => [64, 64],
+        }
+    }
+
+    /// The whole text. Kernels that share nothing are the same either way.
+    pub fn source(self, sharing: Sharing) -> String {
+        let tiled = |in_memory: &[&'static str], in_registers: &[&'static str]| match sharing {
+            Sharing::Registers => [&[wgsl!("registers/blocks")], in_registers].concat(),
+            _ => in_memory.to_vec(),
+        };
+        let (reduce, reduce_rows, team) = match sharing {
+            Sharing::Memory => (wgsl!("reduce"), wgsl!("reduce_rows"), wgsl!("decode/team")),
+            Sharing::Subgroups | Sharing::Registers => (
                 wgsl!("reduce_subgroups"),
                 wgsl!("reduce_rows_subgroups"),
                 wgsl!("decode/team_subgroups"),
@@ -205,8 +225,14 @@ impl Kernel {
             Kernel::Embed(quant) => {
                 parts.extend(weights(quant).into_iter().chain([wgsl!("embed")]))
             }
-            Kernel::Linear(quant) => parts.extend(linear(quant, &[TILE_F32, FORWARD].concat())),
-            Kernel::LinearF16(quant) => parts.extend(linear(quant, &[TILE_F16, FORWARD].concat())),
+            Kernel::Linear(quant) => {
+                let tile = [TILE_F32, &[wgsl!("linear")]].concat();
+                let tile = tiled(&tile, &[wgsl!("registers/linear")]);
+                parts.extend(linear(quant, &[FORWARD, &tile].concat()));
+            }
+            Kernel::LinearF16(quant) => {
+                parts.extend(linear(quant, &[FORWARD, TILE_F16, &[wgsl!("linear")]].concat()));
+            }
             Kernel::LinearInt8(quant) => {
                 let bytes = [wgsl!("bytes"), bytes(quant), wgsl!("linear_epilogue")];
                 let all = [&bytes[..], &[wgsl!("tile_finish"), wgsl!("linear_int8")]].concat();
@@ -216,12 +242,19 @@ impl Kernel {
                 let few = [wgsl!("linear_x"), wgsl!("linear_epilogue"), reduce_rows];
                 parts.extend(linear(quant, &[&few[..], &[wgsl!("linear_few")]].concat()));
             }
-            Kernel::LinearGrad(quant) => parts.extend(linear(quant, &[TILE_F32, BACK].concat())),
+            Kernel::LinearGrad(quant) => {
+                let tile = [TILE_F32, &[wgsl!("linear_grad")]].concat();
+                let tile = tiled(&tile, &[wgsl!("registers/linear_grad")]);
+                parts.extend(linear(quant, &[BACK, &tile].concat()));
+            }
             Kernel::LinearGradF16(quant) => {
-                parts.extend(linear(quant, &[TILE_F16, BACK].concat()));
+                parts.extend(linear(quant, &[BACK, TILE_F16, &[wgsl!("linear_grad")]].concat()));
             }
             Kernel::Round => parts.push(wgsl!("round")),
-            Kernel::Thin => parts.push(wgsl!("thin")),
+            Kernel::Thin => {
+                parts.push(wgsl!("thin_sizes"));
+                parts.extend(tiled(&[wgsl!("thin")], &[wgsl!("registers/thin")]));
+            }
             Kernel::Sum => parts.push(wgsl!("sum")),
             Kernel::RmsNorm => parts.extend([reduce, wgsl!("rms_norm")]),
             Kernel::RmsNormGrad => parts.extend([reduce, wgsl!("rms_norm_grad")]),
@@ -234,16 +267,28 @@ impl Kernel {
                 parts.extend([cache, wgsl!("append")]);
             }
             Kernel::Attention(quant) => {
-                parts.extend([kv(quant), wgsl!("attention_tile"), wgsl!("attention")]);
+                parts.extend([kv(quant), wgsl!("attention_sizes"), wgsl!("attention_operands")]);
+                parts.extend(tiled(
+                    &[wgsl!("attention_tile"), wgsl!("attention")],
+                    &[wgsl!("registers/attention_tile"), wgsl!("registers/attention")],
+                ));
             }
             Kernel::AttentionDelta => parts.push(wgsl!("attention_delta")),
             Kernel::AttentionGradQ => {
-                parts.extend([wgsl!("attention_tile"), wgsl!("attention_grad_tile")]);
-                parts.push(wgsl!("attention_grad_q"));
+                parts.extend([wgsl!("attention_sizes"), wgsl!("attention_grad")]);
+                parts.push(wgsl!("attention_grad_q_operands"));
+                parts.extend(tiled(
+                    &[wgsl!("attention_tile"), wgsl!("attention_grad_q")],
+                    &[wgsl!("registers/attention_tile"), wgsl!("registers/attention_grad_q")],
+                ));
             }
             Kernel::AttentionGradKv => {
-                parts.extend([wgsl!("attention_tile"), wgsl!("attention_grad_tile")]);
-                parts.push(wgsl!("attention_grad_kv"));
+                parts.extend([wgsl!("attention_sizes"), wgsl!("attention_grad")]);
+                parts.push(wgsl!("attention_grad_kv_operands"));
+                parts.extend(tiled(
+                    &[wgsl!("attention_tile"), wgsl!("attention_grad_kv")],
+                    &[wgsl!("registers/attention_tile"), wgsl!("registers/attention_grad_kv")],
+                ));
             }
             Kernel::Glu => parts.extend([wgsl!("activation"), wgsl!("glu")]),
             Kernel::GluGrad => parts.extend([wgsl!("activation"), wgsl!("glu_grad")]),
@@ -313,8 +358,8 @@ impl Kernel {
 
 const TILE_F32: &[&str] = &[wgsl!("weight_f32"), wgsl!("tile"), wgsl!("tile_finish")];
 const TILE_F16: &[&str] = &[wgsl!("weight_f16"), wgsl!("tile"), wgsl!("tile_finish")];
-const FORWARD: &[&str] = &[wgsl!("linear_x"), wgsl!("linear_epilogue"), wgsl!("linear")];
-const BACK: &[&str] = &[wgsl!("linear_grad")];
+const FORWARD: &[&str] = &[wgsl!("linear_x"), wgsl!("linear_epilogue")];
+const BACK: &[&str] = &[wgsl!("linear_grad_epilogue")];
 
 /// A kernel of a linear.
 fn linear(quant: Quant, rest: &[&'static str]) -> Vec<&'static str> {

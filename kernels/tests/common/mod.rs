@@ -292,7 +292,7 @@ pub fn error(got: &[f32], expected: &Tensor<f64>, floor: f64) -> f64 {
 }
 
 /// The one GPU to test, if only that is to be tested: a back end, and how it computes there.
-/// `SAPWOOD_TEST_GPU="gl"`, `SAPWOOD_TEST_GPU="vulkan no-subgroups"`.
+/// `SAPWOOD_TEST_GPU="gl"`, `SAPWOOD_TEST_GPU="vulkan memory"`.
 pub fn only_gpu() -> Option<String> {
     std::env::var("SAPWOOD_TEST_GPU").ok()
 }
@@ -306,7 +306,9 @@ pub fn gpu_choice() -> GpuChoice {
     let mut choice = GpuChoice { software: true, backend, ..GpuChoice::default() };
     for word in words {
         match word {
-            "no-subgroups" => choice.no_subgroups = true,
+            "memory" => choice.sharing = Some(Sharing::Memory),
+            "subgroups" => choice.sharing = Some(Sharing::Subgroups),
+            "registers" => choice.sharing = Some(Sharing::Registers),
             "f16" => choice.products = Some(Products::F16),
             "int8" => choice.products = Some(Products::Int8),
             _ => panic!("SAPWOOD_TEST_GPU: {word}"),

@@ -6,10 +6,6 @@ use crate::op::{Attention, Step};
 use crate::program::Slot;
 use crate::quant::Quant;
 
-/// Rows of a workgroup's tile, and columns of a head that it makes: `wgsl/attention_tile.wgsl`.
-const ROWS: usize = 16;
-const SLICE: usize = 128;
-
 impl Emit<'_> {
     pub(super) fn attention(&mut self, step: &Step, attributes: &Attention) {
         let [q, k, v] = [0, 1, 2].map(|i| step.inputs[i]);
@@ -29,8 +25,9 @@ impl Emit<'_> {
         let words = self.attention_words(attributes, q, pos, stride);
         let operands = [self.operand(q), self.operand(kv[0]), self.operand(kv[1]), o, lse];
         let queries = self.tokens() * (attributes.heads / attributes.kv_heads);
-        let grid = self.attention_grid(attributes, q, queries);
-        self.call(Kernel::Attention(quant), &operands, &words, grid);
+        let kernel = Kernel::Attention(quant);
+        let grid = self.attention_grid(kernel, attributes, q, queries);
+        self.call(kernel, &operands, &words, grid);
         if step.inputs.len() == 5 {
             self.position_is(1);
         }
@@ -56,9 +53,9 @@ impl Emit<'_> {
         self.call(Kernel::AttentionDelta, &[o, dy, delta], &[heads as u32, width as u32], grid);
         let words = self.attention_words(attributes, q_slot, 0, self.cols(step.inputs[1]));
         let queries = tokens * (attributes.heads / attributes.kv_heads);
-        let grid = self.attention_grid(attributes, q_slot, queries);
+        let grid = self.attention_grid(Kernel::AttentionGradQ, attributes, q_slot, queries);
         self.call(Kernel::AttentionGradQ, &[q, k, v, dy, lse, delta, dq], &words, grid);
-        let grid = self.attention_grid(attributes, q_slot, tokens);
+        let grid = self.attention_grid(Kernel::AttentionGradKv, attributes, q_slot, tokens);
         let operands = [q, k, v, dy, lse, delta, dk, dv];
         self.call(Kernel::AttentionGradKv, &operands, &words, grid);
     }
@@ -77,8 +74,15 @@ impl Emit<'_> {
         [tokens, pos, heads, kv_heads, width, window, kv_stride as u32, scale.to_bits()]
     }
 
-    fn attention_grid(&self, attributes: &Attention, q: Slot, rows: usize) -> [u32; 3] {
+    fn attention_grid(
+        &self,
+        kernel: Kernel,
+        attributes: &Attention,
+        q: Slot,
+        rows: usize,
+    ) -> [u32; 3] {
         let width = self.cols(q) / attributes.heads;
-        [rows.div_ceil(ROWS), attributes.kv_heads, width.div_ceil(SLICE)].map(|n| n as u32)
+        let [tile, slice] = kernel.tile(self.context.sharing);
+        [rows.div_ceil(tile), attributes.kv_heads, width.div_ceil(slice)].map(|n| n as u32)
     }
 }

@@ -190,10 +190,15 @@ impl Emit<'_> {
             let grid = fold(rows.div_ceil(4));
             self.call(Kernel::LinearFew(product.quant), &operands, &words, grid);
         } else {
-            let grid = [rows.div_ceil(64) as u32, tokens.div_ceil(64) as u32, 1];
             let kernel = forward(product.products, product.quant);
+            let grid = self.tiles(kernel, tokens, rows);
             self.call(kernel, &operands, &words, grid);
         }
+    }
+
+    fn tiles(&self, kernel: Kernel, tokens: usize, results: usize) -> [u32; 3] {
+        let [rows, cols] = kernel.tile(self.context.sharing);
+        [results.div_ceil(cols) as u32, tokens.div_ceil(rows) as u32, 1]
     }
 
     /// Rounds `x` to bytes.
@@ -237,8 +242,8 @@ impl Emit<'_> {
     /// One dispatch of `dy W`; `add` to what is there already.
     pub(super) fn back(&mut self, product: &Product, add: bool) {
         let (cols, tokens) = (product.panel.cols, product.tokens);
-        let grid = [cols.div_ceil(64) as u32, tokens.div_ceil(64) as u32, 1];
         let kernel = back(product.products, product.quant);
+        let grid = self.tiles(kernel, tokens, cols);
         self.call(kernel, &product.operands(), &product.words(add), grid);
     }
 
@@ -315,7 +320,8 @@ impl Emit<'_> {
         let words = [m, n, k, thin.a_strides[0], thin.a_strides[1]];
         let rest = [thin.b_strides[0], thin.b_strides[1], part];
         let words: Vec<u32> = words.into_iter().chain(rest).map(|word| word as u32).collect();
-        let grid = [m.div_ceil(64) as u32, n.div_ceil(16) as u32, count as u32];
+        let [tile_m, tile_n] = Kernel::Thin.tile(self.context.sharing);
+        let grid = [m.div_ceil(tile_m), n.div_ceil(tile_n), count].map(|size| size as u32);
         self.call(Kernel::Thin, &[thin.a, thin.b, parts], &words, grid);
         let [c_m, c_n] = thin.c_strides;
         let mut words = [m, n, c_m, c_n, count, 0].map(|word| word as u32);

@@ -1,31 +1,6 @@
 // Causal attention with an online softmax (FlashAttention-2, arXiv 2307.08691): rows are queries,
 // columns keys. One workgroup per 16 queries, key-value head and slice of the head's width.
 
-@group(0) @binding(0) var<storage, read_write> q: array<f32>;
-@group(0) @binding(3) var<storage, read_write> o: array<f32>;
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>;
-
-var<private> kv_head: u32;
-
-fn left(operand: u32, row: u32, d: u32) -> f32 {
-    if row >= queries() {
-        return 0.0;
-    }
-    return q[query(row, kv_head) * sizes.width + d];
-}
-
-/// Operand 0 is the keys, 1 the values.
-fn right(operand: u32, col: u32, d: u32) -> f32 {
-    if col >= sizes.pos + sizes.tokens {
-        return 0.0;
-    }
-    let at = col * sizes.kv_stride + kv_head * sizes.width + d;
-    if operand == 0u {
-        return key(at);
-    }
-    return value(at);
-}
-
 @compute @workgroup_size(128)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -1,14 +1,4 @@
-// `dq`: rows are queries, columns keys. Grid as in `attention`.
-
-@group(0) @binding(6) var<storage, read_write> dq: array<f32>;
-
-fn left(operand: u32, row: u32, d: u32) -> f32 {
-    return query_element(operand, row, d);
-}
-
-fn right(operand: u32, col: u32, d: u32) -> f32 {
-    return key_element(operand, col, d);
-}
+// Grid as in `attention`.
 
 @compute @workgroup_size(128)
 fn main(
@@ -20,15 +10,14 @@ fn main(
     let row0 = group.x * ROWS;
     let row = row0 + lane / LANES;
     let last = position(min(row0 + ROWS, queries()) - 1u);
+    let known = statistics(row);
     var sums: array<vec4<f32>, 4>;
     for (var col0 = first_seen(position(row0)); col0 <= last; col0 += COLS) {
         let scores = products(0u, lane, row0, col0);
         let dp = products(1u, lane, row0, col0);
-        var slopes: vec4<f32>;
-        for (var j = 0u; j < 4u; j++) {
-            let col = col0 + j * LANES + lane % LANES;
-            slopes[j] = weight_and_slope(row, col, scores[j], dp[j]).y;
-        }
+        let cols = vec4<u32>(0u, 8u, 16u, 24u) + col0 + lane % LANES;
+        let shares = four_weights(vec4<u32>(row), cols, scores, vec4<f32>(known.x));
+        let slopes = four_slopes(vec4<u32>(row), shares, dp, vec4<f32>(known.y));
         put_weights(lane, slopes);
         gather(0u, lane, col0, slice0, &sums);
     }

@@ -2,9 +2,6 @@
 // columns 32 at a time. Rows and columns are queries or keys: a kernel says what they are by
 // `left` and `right`, an element of a row's or of a column's vector. Invocation i works on row
 // i / 8; of every tile of columns it has four, 8 apart.
-//
-// Queries are counted with the heads of a group side by side, so that all heads that read the same
-// keys share a tile: query i is token i / group, head i % group of the group.
 
 const ROWS: u32 = 16u;
 const COLS: u32 = 32u;
@@ -12,51 +9,11 @@ const CHUNK: u32 = 32u;
 const LANES: u32 = 8u;
 /// Columns of a result that one workgroup makes; wider heads take several workgroups.
 const SLICE: u32 = 128u;
-const LOWEST: f32 = -1e30;
-
-struct Sizes {
-    tokens: u32,
-    /// Position of the first token.
-    pos: u32,
-    heads: u32,
-    kv_heads: u32,
-    /// D.
-    width: u32,
-    /// How many positions a token sees.
-    window: u32,
-    /// Elements from one key to the next.
-    kv_stride: u32,
-    scale: f32,
-}
-var<immediate> sizes: Sizes;
 
 var<workgroup> left_tile: array<f32, 512>;
 /// Rows are 33 apart, so that lanes meet in no bank.
 var<workgroup> right_tile: array<f32, 1056>;
 var<workgroup> weights: array<f32, 512>;
-
-fn group_len() -> u32 {
-    return sizes.heads / sizes.kv_heads;
-}
-
-fn queries() -> u32 {
-    return sizes.tokens * group_len();
-}
-
-/// Number of the (token, head) of query `i` of a group, in (T, H).
-fn query(i: u32, kv_head: u32) -> u32 {
-    let len = group_len();
-    return i / len * sizes.heads + kv_head * len + i % len;
-}
-
-fn position(i: u32) -> u32 {
-    return sizes.pos + i / group_len();
-}
-
-/// The first position that a token at `at` sees.
-fn first_seen(at: u32) -> u32 {
-    return at + 1u - min(at + 1u, sizes.window);
-}
 
 fn load_right(operand: u32, lane: u32, col0: u32, d0: u32) {
     for (var i = lane; i < COLS * CHUNK; i += 128u) {

@@ -1,23 +1,4 @@
-// A product with few columns, of f32 operands with any strides: `c(m,n) = sum over k of a(m,k)
-// b(k,n)`. A tile of 64 x 16 per workgroup. The sum over k is split among workgroups; each leaves
-// its part in `c`, as a matrix (m,n) of its own, and the kernel `sum` adds them up.
-
-struct Sizes {
-    m: u32,
-    n: u32,
-    k: u32,
-    a_m: u32,
-    a_k: u32,
-    b_k: u32,
-    b_n: u32,
-    /// Terms of one part; a multiple of 32.
-    part: u32,
-}
-var<immediate> sizes: Sizes;
-
-@group(0) @binding(0) var<storage, read_write> a: array<f32>;
-@group(0) @binding(1) var<storage, read_write> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+// A tile of 64 x 16 of a product with few columns.
 
 var<workgroup> a_tile: array<f32, 2048>;
 var<workgroup> b_tile: array<f32, 512>;
@@ -63,11 +44,7 @@ fn main(
         }
         workgroupBarrier();
     }
-    let n = n0 + lane % 16u;
     for (var i = 0u; i < 4u; i++) {
-        let m = m0 + (lane / 16u) * 4u + i;
-        if m < sizes.m && n < sizes.n {
-            c[(group.z * sizes.m + m) * sizes.n + n] = sums[i];
-        }
+        finish(group.z, m0 + (lane / 16u) * 4u + i, n0 + lane % 16u, sums[i]);
     }
 }
