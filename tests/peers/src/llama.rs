@@ -12,6 +12,7 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::model::{LlamaLoraAdapter, LlamaModel};
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 
 use crate::Result;
 use crate::compare::argmax;
@@ -28,11 +29,15 @@ pub(crate) fn backend() -> &'static LlamaBackend {
     })
 }
 
+/// More layers than any model has, with its head.
+const ALL_LAYERS: u32 = 1000;
+
 /// A model in llama.cpp, with at most one adapter.
 pub struct Llama {
     model: LlamaModel,
     adapter: Option<(LlamaLoraAdapter, f32)>,
     threads: i32,
+    gpu: Option<String>,
 }
 
 /// Speed in tokens per second.
@@ -52,7 +57,28 @@ impl Llama {
     pub fn open(path: &Path) -> Result<Self> {
         let params = LlamaModelParams::default().with_n_gpu_layers(0);
         let model = LlamaModel::load_from_file(backend(), path, &params)?;
-        Ok(Llama { model, adapter: None, threads: 2 })
+        Ok(Llama { model, adapter: None, threads: 2, gpu: None })
+    }
+
+    /// Opens a model file with all its layers on llama.cpp's first GPU.
+    ///
+    /// # Errors
+    /// If llama.cpp sees no GPU, or refuses the file.
+    pub fn open_on_gpu(path: &Path) -> Result<Self> {
+        let backend = backend();
+        let mut devices = list_llama_ggml_backend_devices().into_iter();
+        let gpu = devices.find(|device| {
+            use LlamaBackendDeviceType::{Gpu, IntegratedGpu};
+            matches!(device.device_type, Gpu | IntegratedGpu)
+        });
+        let gpu = gpu.ok_or(
+            "llama.cpp sees no GPU: build it with the feature `vulkan`, and where the processor \
+             emulates the GPU say GGML_VK_VISIBLE_DEVICES=0",
+        )?;
+        let params = LlamaModelParams::default().with_n_gpu_layers(ALL_LAYERS);
+        let params = params.with_devices(&[gpu.index])?;
+        let model = LlamaModel::load_from_file(backend, path, &params)?;
+        Ok(Llama { model, adapter: None, threads: 1, gpu: Some(gpu.description) })
     }
 
     /// Opens the vocabulary of a file alone.
@@ -62,7 +88,7 @@ impl Llama {
     pub fn open_vocabulary(path: &Path) -> Result<Self> {
         let params = LlamaModelParams::default().with_vocab_only(true);
         let model = LlamaModel::load_from_file(backend(), path, &params)?;
-        Ok(Llama { model, adapter: None, threads: 1 })
+        Ok(Llama { model, adapter: None, threads: 1, gpu: None })
     }
 
     /// Opens a model file and an adapter for it, which every session will apply at `scale`.
@@ -74,6 +100,11 @@ impl Llama {
         // llama.cpp demands that an adapter be loaded before the first context exists.
         llama.adapter = Some((llama.model.lora_adapter_init(adapter)?, scale));
         Ok(llama)
+    }
+
+    /// The name of the GPU that it was opened on.
+    pub fn gpu(&self) -> Option<&str> {
+        self.gpu.as_deref()
     }
 
     /// The number of compute threads of later sessions.

@@ -48,17 +48,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         _ => inference.max(training),
     };
     let prefill = prefill_rate(&model, arguments)?;
-    let dispatched = || model.device(Work::Decode).dispatches();
-    let before = dispatched();
-    let decode = decode_rate(&model, arguments)?;
-    let tokens = (arguments.tokens * arguments.repetitions.max(1)) as u64;
-    let dispatches =
-        dispatched().zip(before).map(|(after, before)| (after - before) / tokens.max(1));
+    let (decode, dispatches) = decode_rate(&model, arguments)?;
     let bytes = bytes_per_token(&model, arguments.tokens / 2);
     let train = train_rate(&model, arguments, config)?;
     let rate = |rate: Option<f64>| rate.map_or(Value::Null, |r| json!(rounded(r, 2)));
     let value = json!({
         "model": arguments.model.name(),
+        "gpu": placement.gpu.as_ref().ok(),
+        "gpu_fault": model.gpu_fault().map(|fault| fault.to_string()),
         "places": placement.places.iter().map(|(work, place)| {
             (work.name().to_owned(), json!(place.name()))
         }).collect::<serde_json::Map<_, _>>(),
@@ -68,6 +65,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         "decode_bytes_per_token": bytes,
         "decode_gigabytes_per_second": rate(decode.map(|rate| rate * bytes as f64 / 1e9)),
         "decode_dispatches_per_token": dispatches,
+        "prefill_flops_per_token": flops_per_token(&model, arguments.prompt, Pass::Forward),
+        "train_flops_per_token": flops_per_token(&model, arguments.train, Pass::ForwardBackward),
         "peak_rss_mb": peak_rss_mb().map(|mb| rounded(mb, 1)),
         "planned_mb": rounded(planned as f64 / 1_048_576.0, 1),
     });
@@ -78,7 +77,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let line = |name: &str, rate: Option<f64>| {
             rate.map_or(String::new(), |rate| format!("{name:8} {rate:10.1} tokens/s\n"))
         };
-        [line("prefill", prefill), line("decode", decode), line("train", train)].concat()
+        let dispatches =
+            dispatches.map_or(String::new(), |count| format!(", {count} GPU dispatches"));
+        let decode =
+            line("decode", decode) + &format!("a token  {bytes} bytes of model{dispatches}\n");
+        [line("prefill", prefill), decode, line("train", train)].concat()
             + &format!(
                 "memory   {} MiB peak, {} MiB planned",
                 value["peak_rss_mb"], value["planned_mb"]
@@ -93,6 +96,38 @@ fn bytes_per_token(model: &Model, context: usize) -> usize {
     let tensors = model.gguf().tensors().iter().filter(|tensor| read(&tensor.name));
     let weights: usize = tensors.map(|tensor| tensor.range.len()).sum();
     weights + 4 * arch.layers * arch.kv_heads * arch.head_dim * context
+}
+
+/// What is computed of a sequence.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// The logits after its last token.
+    Forward,
+    /// Its likelihood, and the gradient of every activation. Weights are frozen, so that a linear
+    /// map costs as much backward as forward.
+    ForwardBackward,
+}
+
+/// Floating-point operations that the result needs, per token of a sequence of `length`: those of
+/// the linear maps and of attention. What is computed twice to save memory, the adapter's own and
+/// everything that goes element by element are left out.
+fn flops_per_token(model: &Model, length: usize, pass: Pass) -> usize {
+    let (arch, length) = (model.arch(), length.max(1));
+    let tensors = model.gguf().tensors().iter();
+    let maps = tensors.filter(|tensor| tensor.name.starts_with("blk.") && tensor.rows > 1);
+    let linear: usize = maps.map(|tensor| 2 * tensor.rows * tensor.cols).sum();
+    let head = 2 * arch.vocab * arch.width;
+    let layer = |layer: usize| {
+        let window = arch.sliding.filter(|_| arch.is_sliding(layer)).map_or(length, |s| s.window);
+        let visible: usize = (1..=length).map(|position| position.min(window)).sum();
+        4 * arch.q_width() * visible / length
+    };
+    let attention: usize = (0..arch.layers).map(layer).sum();
+    match pass {
+        Pass::Forward => linear + attention + head / length,
+        // Two products of attention become four.
+        Pass::ForwardBackward => 2 * linear + 3 * attention + 2 * head,
+    }
 }
 
 /// Token ids that walk through the vocabulary, so that no cache line of a table is favoured.
@@ -130,19 +165,29 @@ fn prefill_rate(model: &Model, arguments: &Arguments) -> Result<Option<f64>, Fai
     })
 }
 
-fn decode_rate(model: &Model, arguments: &Arguments) -> Result<Option<f64>, Failure> {
+/// Tokens per second, and what a GPU dispatches for a token.
+fn decode_rate(
+    model: &Model,
+    arguments: &Arguments,
+) -> Result<(Option<f64>, Option<f64>), Failure> {
     if arguments.tokens == 0 {
-        return Ok(None);
+        return Ok((None, None));
     }
     let ids = ids(model, arguments.tokens + 1);
     let mut cache = model.cache(ids.len());
-    best(arguments, arguments.tokens, || {
+    model.step(&mut cache, None, &ids[..1])?;
+    let dispatched = || model.device(Work::Decode).dispatches();
+    let before = dispatched();
+    let rate = best(arguments, arguments.tokens, || {
         cache.truncate(0);
         for id in &ids[..arguments.tokens] {
             model.step(&mut cache, None, &[*id])?;
         }
         Ok(())
-    })
+    })?;
+    let tokens = (arguments.tokens * arguments.repetitions.max(1)) as f64;
+    let dispatches = dispatched().zip(before).map(|(after, before)| (after - before) as f64);
+    Ok((rate, dispatches.map(|all| rounded(all / tokens, 1))))
 }
 
 fn train_rate(

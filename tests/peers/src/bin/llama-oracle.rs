@@ -12,13 +12,14 @@ use sapwood_peers::{Result, compare};
 use serde_json::{Value, json};
 
 const USAGE: &str = "\
-usage: llama-oracle COMMAND MODEL [--lora FILE] [-t THREADS] ...
+usage: llama-oracle COMMAND MODEL [--lora FILE | --gpu] [-t THREADS] ...
   tokenize   MODEL (-p TEXT | -f FILE) [--special]
   logits     MODEL --ids A,B,C [--decode N] --out FILE   prompt's last logits, then N greedy steps
   greedy     MODEL (--ids A,B,C | -p TEXT) [-n N]
   perplexity MODEL -f FILE [-c WINDOW]
   bench      MODEL [-p PROMPT] [-n DECODE] [-r REPEATS]
-  random     SHAPE --out FILE      a random F16 model of a well-known shape, as Qwen2.5-0.5B
+  random     SHAPE --out FILE [--layers N]   a random F16 model of a well-known shape
+                                             (Qwen2.5-0.5B), or of its first layers
   quantize   MODEL --out FILE --type Q4_K_M [--pure]";
 
 fn main() -> ExitCode {
@@ -49,7 +50,7 @@ impl Arguments {
         let mut options = HashMap::new();
         let mut rest = rest.iter();
         while let Some(name) = rest.next() {
-            let switch = matches!(name.as_str(), "--special" | "--pure");
+            let switch = matches!(name.as_str(), "--special" | "--pure" | "--gpu");
             let value = if switch { Some(String::new()) } else { rest.next().cloned() };
             let value = value.ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?;
             options.insert(name.clone(), value);
@@ -86,9 +87,11 @@ impl Arguments {
     }
 
     fn open(&self) -> Result<Llama> {
-        let llama = match self.options.get("--lora") {
-            Some(file) => Llama::open_with_adapter(&self.model, Path::new(file), 1.0)?,
-            None => Llama::open(&self.model)?,
+        let llama = match (self.options.get("--lora"), self.options.contains_key("--gpu")) {
+            (Some(file), false) => Llama::open_with_adapter(&self.model, Path::new(file), 1.0)?,
+            (None, false) => Llama::open(&self.model)?,
+            (None, true) => Llama::open_on_gpu(&self.model)?,
+            (Some(_), true) => return Err("adapters are for the processor here".into()),
         };
         Ok(llama.with_threads(self.number("-t", 2)? as i32))
     }
@@ -112,14 +115,7 @@ fn answer(a: &Arguments) -> Result<Value> {
             let (perplexity, tokens) = a.open()?.perplexity(&a.text()?, a.number("-c", 512)?)?;
             Ok(json!({ "perplexity": perplexity, "tokens": tokens }))
         }
-        "bench" => {
-            let (p, n, r) = (a.number("-p", 512)?, a.number("-n", 64)?, a.number("-r", 3)?);
-            let speed = a.open()?.bench(p, n, r)?;
-            Ok(json!({
-                "prefill_tokens_per_second": speed.prefill,
-                "decode_tokens_per_second": speed.decode,
-            }))
-        }
+        "bench" => bench(a),
         "quantize" => {
             let name: &'static str = Box::leak(a.get("--type")?.to_owned().into_boxed_str());
             let pure = a.options.contains_key("--pure");
@@ -127,18 +123,32 @@ fn answer(a: &Arguments) -> Result<Value> {
             quantize(&a.model, Path::new(a.get("--out")?), recipe)?;
             Ok(json!({ "out": a.get("--out")?, "type": name }))
         }
-        "random" => {
-            let name = a.model.to_string_lossy();
-            let shapes = Shape::REAL;
-            let shape = shapes.iter().find(|s| s.0 == name);
-            let names: Vec<_> = shapes.iter().map(|s| s.0).collect();
-            let (_, vocab, shape) =
-                shape.ok_or_else(|| format!("no shape is called {name}: {}", names.join(" ")))?;
-            write_model(Path::new(a.get("--out")?), shape, *vocab, Quant::F16, 1)?;
-            Ok(json!({ "out": a.get("--out")? }))
-        }
+        "random" => random(a),
         other => Err(format!("no command is called {other}\n{USAGE}").into()),
     }
+}
+
+fn bench(a: &Arguments) -> Result<Value> {
+    let (p, n, r) = (a.number("-p", 512)?, a.number("-n", 64)?, a.number("-r", 3)?);
+    let mut llama = a.open()?;
+    let speed = llama.bench(p, n, r)?;
+    Ok(json!({
+        "gpu": llama.gpu(),
+        "prefill_tokens_per_second": speed.prefill,
+        "decode_tokens_per_second": speed.decode,
+    }))
+}
+
+fn random(a: &Arguments) -> Result<Value> {
+    let name = a.model.to_string_lossy();
+    let shapes = Shape::REAL;
+    let shape = shapes.iter().find(|s| s.0 == name);
+    let names: Vec<_> = shapes.iter().map(|s| s.0).collect();
+    let (_, vocab, shape) =
+        shape.ok_or_else(|| format!("no shape is called {name}: {}", names.join(" ")))?;
+    let shape = Shape { layers: a.number("--layers", shape.layers)?, ..*shape };
+    write_model(Path::new(a.get("--out")?), &shape, *vocab, Quant::F16, 1)?;
+    Ok(json!({ "out": a.get("--out")? }))
 }
 
 /// Writes little-endian f32 logits: of the prompt's last token, then of each greedy token.
