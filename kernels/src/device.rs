@@ -183,6 +183,26 @@ enum BindingsOf {
     Gpu(gpu::Bindings),
 }
 
+/// A token that a device has chosen, and may still be computing: see [`Device::argmax_into`].
+pub struct Chosen(ChosenOf);
+
+enum ChosenOf {
+    Cpu((u32, f32)),
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Chosen),
+}
+
+impl Chosen {
+    /// Its id and its logit. Waits until they are there, not for what the device was given since.
+    pub fn wait(self) -> (u32, f32) {
+        match self.0 {
+            ChosenOf::Cpu(chosen) => chosen,
+            #[cfg(feature = "gpu")]
+            ChosenOf::Gpu(chosen) => chosen.wait(),
+        }
+    }
+}
+
 impl Device {
     /// The processor with the fastest instruction set it has; `threads` defaults to the number of
     /// cores.
@@ -433,24 +453,26 @@ impl Device {
     }
 
     /// Writes the id of a row's largest logit, the first that [`Device::top`] gives, to element `at`
-    /// of `ids`: the next token is chosen, and embedded, without the host.
+    /// of `ids`: the next token is embedded without the host, which may ask for it later. A GPU
+    /// begins with all that it was given so far.
     ///
     /// # Panics
     /// If the row or the element is outside its buffer, or one does not hold what it should.
-    pub fn argmax_into(&self, logits: &Buffer, row: usize, ids: &Buffer, at: usize) {
+    pub fn argmax_into(&self, logits: &Buffer, row: usize, ids: &Buffer, at: usize) -> Chosen {
         let range = logits.row(row);
         assert!(at < ids.rows && ids.element() == Element::Id, "element {at} of ids");
-        match self {
+        Chosen(match self {
             Device::Cpu(_) => {
                 let first = logits.on_cpu().top(range, 1)[0];
                 ids.on_cpu().write_ids(at, &[first.0]);
+                ChosenOf::Cpu(first)
             }
             #[cfg(feature = "gpu")]
             Device::Gpu(gpu) => {
                 let (first, len) = (range.start, logits.cols);
-                gpu.argmax_into(logits.on_gpu(), first, len, ids.on_gpu(), at);
+                ChosenOf::Gpu(gpu.argmax_into(logits.on_gpu(), first, len, ids.on_gpu(), at))
             }
-        }
+        })
     }
 
     /// Compiles a program for runs of at most `max_tokens` tokens. Steps that no output and no

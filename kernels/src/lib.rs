@@ -27,7 +27,7 @@ pub mod reference;
 mod top;
 
 pub use cpu::Cpu;
-pub use device::{Bindings, Buffer, Cursor, Device, Exec, SharedBytes, WeightSource};
+pub use device::{Bindings, Buffer, Chosen, Cursor, Device, Exec, SharedBytes, WeightSource};
 pub use fault::DeviceError;
 #[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuChoice, Products, Sharing};

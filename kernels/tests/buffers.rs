@@ -117,6 +117,7 @@ fn the_largest_logits_are_those_of_a_sort() {
             rows[2 * cols..].fill(f32::NAN);
             let logits = device.values(3, cols, &rows);
             let ids = device.ids(4);
+            let mut late = Vec::new();
             for row in 0..3 {
                 let expected = sorted(&rows[row * cols..(row + 1) * cols]);
                 for k in [0, 1, 2, 40, 64] {
@@ -124,10 +125,13 @@ fn the_largest_logits_are_those_of_a_sort() {
                     let got = device.top(&logits, row, k);
                     assert_same(&got, &expected[..k.min(cols)], &name);
                 }
-                device.argmax_into(&logits, row, &ids, row + 1);
+                late.push((device.argmax_into(&logits, row, &ids, row + 1), expected[0]));
                 let mut chosen = [9; 4];
                 device.read_ids(&ids, 0, &mut chosen);
                 assert_eq!((chosen[0], chosen[row + 1]), (0, expected[0].0), "row {row} of {cols}");
+            }
+            for (chosen, expected) in late {
+                assert_same(&[chosen.wait()], &[expected], &format!("the first of {cols}"));
             }
         }
         assert_eq!(device.fault(), None);
@@ -155,6 +159,43 @@ fn a_token_that_was_chosen_is_embedded_without_the_host() {
             device.run(&exec, &bindings, Cursor { pos: 0, tokens: 1 });
             assert_eq!(values(&device, &out), rows[4 * token..][..4]);
         }
+    }
+}
+
+/// A table that says which token follows which, and nobody looks until the end.
+#[test]
+fn tokens_that_were_chosen_can_be_read_while_the_device_goes_on() {
+    const WORDS: u32 = 11;
+    let follower = |token: u32| (5 * token + 3) % WORDS;
+    for device in devices() {
+        let mut p = Program::new();
+        let ids = p.ids("ids");
+        let table = p.weight("table", WORDS as usize, WORDS as usize, Quant::F32);
+        let y = p.embed(ids, table, 1.0);
+        p.output(y);
+        let exec = device.compile(&p, 1);
+        let is = |i: u32| f32::from(u8::from(i % WORDS == follower(i / WORDS)));
+        let rows: Vec<f32> = (0..WORDS * WORDS).map(is).collect();
+        let weight = device.values(WORDS as usize, WORDS as usize, &rows);
+        let (next, logits) = (device.ids(1), device.zeros(1, WORDS as usize));
+        let bindings = exec.bind(&[(ids, &next), (table, &weight), (y, &logits)]);
+        let step = || {
+            device.run(&exec, &bindings, Cursor { pos: 0, tokens: 1 });
+            device.argmax_into(&logits, 0, &next, 0)
+        };
+        // The first time the kernel is tried.
+        drop(step());
+        device.write_ids(&next, 0, &[1]);
+        // Some that nobody reads come between.
+        let chosen: Vec<_> = (0..20).map(|_| [step(), step()]).collect();
+        let mut expected = 1;
+        for [first, unread] in chosen {
+            expected = follower(expected);
+            assert_eq!(first.wait(), (expected, 1.0), "{}", device.describe());
+            drop(unread);
+            expected = follower(expected);
+        }
+        assert_eq!(device.fault(), None);
     }
 }
 

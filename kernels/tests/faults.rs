@@ -66,6 +66,20 @@ fn a_lost_device_says_so_and_does_nothing() {
     assert!(matches!(device.fault(), Some(DeviceError::Lost { .. })));
 }
 
+#[test]
+fn a_choice_that_was_not_read_is_lost_with_its_device() {
+    let Some(device) = open() else { return };
+    let (logits, ids) = (device.values(1, 3, &[1.0, 3.0, 2.0]), device.ids(1));
+    let choose = || device.argmax_into(&logits, 0, &ids, 0);
+    let chosen = [choose(), choose(), choose()];
+    let mut read = chosen.into_iter().map(Chosen::wait);
+    assert_eq!(read.next(), Some((1, 3.0)));
+    lose(&device);
+    assert_eq!(read.next(), Some((0, 0.0)));
+    assert!(matches!(device.fault(), Some(DeviceError::Lost { .. })));
+    assert_eq!(choose().wait(), (0, 0.0));
+}
+
 /// At any moment: what was read before is right, and what comes after is known to be nothing.
 #[test]
 fn a_device_lost_at_work_gives_no_wrong_numbers() {

@@ -280,7 +280,7 @@ fn a_wrong_order_of_logits_is_found_before_it_is_used() {
         let (logits, ids) = (device.values(1, 3, &[1.0, 3.0, 2.0]), device.ids(1));
         match broken {
             "Top" => drop(device.top(&logits, 0, 1)),
-            _ => device.argmax_into(&logits, 0, &ids, 0),
+            _ => drop(device.argmax_into(&logits, 0, &ids, 0)),
         }
         let fault = device.fault();
         let found =

@@ -108,14 +108,14 @@ impl Cache {
     }
 
     /// Computes `ids`, which follow what is held, where [`Cache::bring_to`] has brought it, and
-    /// returns what `read` makes of the logits (1, V) after the last.
+    /// returns what `read` makes of the logits after the last.
     pub(crate) fn extend<T>(
         &mut self,
         placed: &Placed,
         adapter: Option<&Adapter>,
         ids: &[u32],
         stop: Option<&Stop>,
-        read: impl Fn(&Device, &Buffer) -> T,
+        read: impl Fn(&Placed, &Scratch) -> T,
     ) -> Result<T, ModelError> {
         let mut rows = self.at(placed.place).take().expect("brought here");
         let mut done = Ok(());
@@ -126,15 +126,43 @@ impl Cache {
             }
             self.held.append(piece);
         }
-        let result = done.map(|()| read(&placed.device, rows.logits()));
+        let result = done.map(|()| rows.head(placed, read));
         *self.at(placed.place) = Some(rows);
         result
     }
 
-    /// Forgets what a device that has failed had, and what was added since `len` tokens were held.
-    pub(crate) fn abandon(&mut self, place: Place, len: usize) {
+    /// Computes the token that the device itself has chosen last, `ahead` tokens behind those held.
+    /// Nobody knows it yet, so it is not held, and what is made of it is overwritten by the token
+    /// that is, unless [`Cache::take_in`] says that it was this one.
+    pub(crate) fn run_ahead<T>(
+        &mut self,
+        placed: &Placed,
+        adapter: Option<&Adapter>,
+        ahead: usize,
+        stop: &Stop,
+        read: impl Fn(&Placed, &Scratch) -> T,
+    ) -> Result<T, ModelError> {
+        let mut rows = self.at(placed.place).take().expect("it has chosen a token");
+        let cursor = Cursor { pos: rows.computed + ahead, tokens: 1 };
+        let done = rows.run(&self.arch, placed, adapter, cursor, Some(stop));
+        let result = done.map(|()| rows.head(placed, read));
+        *self.at(placed.place) = Some(rows);
+        result
+    }
+
+    /// Holds `id`, which the device at `place` has computed behind the tokens held.
+    pub(crate) fn take_in(&mut self, place: Place, id: u32) {
+        self.held.append(&[id]);
+        self.at(place).as_mut().expect("it has computed the token").computed += 1;
+    }
+
+    /// Forgets what a device that has failed had, and returns what was added since `len` tokens were
+    /// held.
+    pub(crate) fn abandon(&mut self, place: Place, len: usize) -> Vec<u32> {
         *self.at(place) = None;
-        self.truncate(len);
+        let added = self.held.split_off(len);
+        self.settle();
+        added
     }
 }
 
@@ -150,16 +178,16 @@ struct Rows {
 }
 
 /// Activations between the programs of one step.
-struct Scratch {
+pub(crate) struct Scratch {
     /// Rows that fit.
     rows: usize,
-    ids: Buffer,
+    pub ids: Buffer,
     /// (rows, C) twice: each block reads one and writes the other.
     x: [Buffer; 2],
     /// (1, C): the row whose logits are wanted.
     last: Buffer,
     /// (1, V)
-    logits: Buffer,
+    pub logits: Buffer,
 }
 
 /// The programs of a step with their buffers. Those of a token are bound once and used for a whole
@@ -246,13 +274,28 @@ impl Rows {
         ids: &[u32],
         stop: Option<&Stop>,
     ) -> Result<(), ModelError> {
-        let wanted = (adapter.map(Adapter::id), compiled_rows(ids.len()));
-        if self.bound.as_ref().is_none_or(|bound| (bound.adapter, bound.rows) != wanted) {
-            self.bound = Some(self.bind(arch, placed, adapter, ids.len()));
-        }
-        let bound = self.bound.as_ref().expect("just bound");
         let cursor = Cursor { pos: self.computed, tokens: ids.len() };
         self.device.write_ids(&self.scratch.ids, 0, ids);
+        self.run(arch, placed, adapter, cursor, stop)?;
+        self.computed += ids.len();
+        Ok(())
+    }
+
+    /// Computes the tokens whose ids are there.
+    fn run(
+        &mut self,
+        arch: &Arch,
+        placed: &Placed,
+        adapter: Option<&Adapter>,
+        cursor: Cursor,
+        stop: Option<&Stop>,
+    ) -> Result<(), ModelError> {
+        let tokens = cursor.tokens;
+        let wanted = (adapter.map(Adapter::id), compiled_rows(tokens));
+        if self.bound.as_ref().is_none_or(|bound| (bound.adapter, bound.rows) != wanted) {
+            self.bound = Some(self.bind(arch, placed, adapter, tokens));
+        }
+        let bound = self.bound.as_ref().expect("just bound");
         self.device.run(&bound.embed.0.1, &bound.embed.1, cursor);
         for (compiled, bindings) in &bound.layers {
             stop.map_or(Ok(()), Stop::check)?;
@@ -260,17 +303,16 @@ impl Rows {
         }
         if bound.rows > 1 {
             let out = &self.scratch.x[arch.layers % 2];
-            let start = (ids.len() - 1) * arch.width;
+            let start = (tokens - 1) * arch.width;
             self.device.copy(out, start, &self.scratch.last, 0, arch.width);
         }
-        self.computed += ids.len();
         Ok(())
     }
 
-    /// Logits (1, V) after the last token that was computed.
-    fn logits(&self) -> &Buffer {
+    /// What `read` makes of the logits after the last token that was computed.
+    fn head<T>(&self, placed: &Placed, read: impl Fn(&Placed, &Scratch) -> T) -> T {
         let (compiled, bindings) = &self.bound.as_ref().expect("something was computed").head;
         self.device.run(&compiled.1, bindings, Cursor { pos: 0, tokens: 1 });
-        &self.scratch.logits
+        read(placed, &self.scratch)
     }
 }

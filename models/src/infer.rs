@@ -1,12 +1,11 @@
 //! Generation: tokens in, logits out, through the KV cache.
 
-use sapwood_kernels::{Buffer, Device};
-
 use crate::adapter::Adapter;
-use crate::cache::Cache;
+use crate::cache::{Cache, Scratch};
 use crate::devices::Work;
 use crate::error::ModelError;
 use crate::model::Model;
+use crate::placed::Placed;
 use crate::stop::Stop;
 
 impl Model {
@@ -56,33 +55,27 @@ impl Model {
         most: usize,
         stop: &Stop,
     ) -> Result<String, ModelError> {
-        // A GPU hands out a few candidates, not the logits of a whole vocabulary.
-        let best = |device: &Device, logits: &Buffer| device.top(logits, 0, 1)[0];
         let mut cache = self.cache(ids.len() + most);
         let mut text = self.tokenizer().stream(true);
         let mut reply = String::new();
-        let mut next = self.advance(&mut cache, adapter, ids, Some(stop), best)?;
-        for _ in 0..most {
-            let (token, logit) = next;
-            if !logit.is_finite() {
-                return Err(ModelError::NotFinite { id: token });
-            }
+        for token in self.likeliest(&mut cache, adapter, ids, most, stop)? {
+            let token = token?;
             if self.tokenizer().is_end(token) {
                 break;
             }
             reply += &text.push(token);
-            next = self.advance(&mut cache, adapter, &[token], Some(stop), best)?;
         }
         Ok(reply + &text.finish())
     }
 
-    fn advance<T>(
+    /// As [`Model::step`], with what `read` makes of the device and its logits.
+    pub(crate) fn advance<T>(
         &self,
         cache: &mut Cache,
         adapter: Option<&Adapter>,
         ids: &[u32],
         stop: Option<&Stop>,
-        read: impl Fn(&Device, &Buffer) -> T,
+        read: impl Fn(&Placed, &Scratch) -> T,
     ) -> Result<T, ModelError> {
         self.check_ids(ids)?;
         if !cache.held.admits(adapter.map(Adapter::digest)) {
@@ -109,8 +102,8 @@ impl Model {
     }
 }
 
-fn all_logits(device: &Device, logits: &Buffer) -> Vec<f32> {
-    let mut values = vec![0.0; logits.cols()];
-    device.read(logits, 0, &mut values);
+fn all_logits(placed: &Placed, scratch: &Scratch) -> Vec<f32> {
+    let mut values = vec![0.0; scratch.logits.cols()];
+    placed.device.read(&scratch.logits, 0, &mut values);
     values
 }

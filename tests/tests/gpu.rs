@@ -5,6 +5,9 @@
 #![cfg(feature = "gpu")]
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test has no API, and may panic")]
 
+#[path = "gpu/likeliest.rs"]
+mod likeliest;
+
 use std::sync::Arc;
 
 use sapwood::learn::train::{TrainConfig, TrainState, Trainer};

@@ -2,13 +2,14 @@
 //!
 //! The same programs as on the CPU, forward and backward. [`context`] chooses the adapter,
 //! [`shader`] puts the kernels together from the `.wgsl` files, [`pipeline`] compiles them,
-//! [`cache`] keeps them, [`selftest`] tries them, [`page`], [`pack`] and [`storage`] hold the buffers, [`fuse`] says what is
-//! one kernel for one token and [`ops`] which kernels an op is, [`exec`] plans a
-//! program and [`recorder`] takes its commands to the GPU.
+//! [`cache`] keeps them, [`selftest`] tries them, [`page`], [`pack`] and [`storage`] hold the
+//! buffers, [`fuse`] says what is one kernel for one token and [`ops`] which kernels an op is,
+//! [`exec`] plans a program, [`recorder`] takes its commands to the GPU and [`reading`] brings
+//! results back.
 //!
-//! A run only records; the GPU works when the host reads, or has recorded much. Whatever fails
-//! ([`DeviceError`]) is kept: from then on nothing is computed, and the caller learns it from
-//! [`Device::fault`](crate::Device::fault).
+//! A run only records; the GPU works when the host reads or chooses a token, or has recorded much.
+//! Whatever fails ([`DeviceError`]) is kept: from then on nothing is computed, and the caller
+//! learns it from [`Device::fault`](crate::Device::fault).
 
 mod blocklist;
 mod cache;
@@ -19,6 +20,7 @@ mod ops;
 mod pack;
 mod page;
 mod pipeline;
+mod reading;
 mod recorder;
 pub(crate) mod selftest;
 pub mod shader;
@@ -30,9 +32,10 @@ pub use context::GpuChoice;
 pub(crate) use exec::{Bindings, Exec};
 pub use shader::{Products, Sharing};
 pub use storage::Storage;
+pub(crate) use top::Chosen;
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,8 +54,8 @@ pub struct Gpu {
     tried: Tried,
     /// Held while commands are recorded: runs take turns.
     recorder: Mutex<Recorder>,
-    /// Where kernels leave words for the host, and for how many there is room.
-    found: Mutex<Option<(usize, Arc<Storage>)>>,
+    found: Mutex<top::Found>,
+    reads: AtomicU64,
 }
 
 impl Gpu {
@@ -63,9 +66,14 @@ impl Gpu {
     pub fn new(choice: &GpuChoice) -> Result<Gpu, DeviceError> {
         let context = Context::open(choice)?;
         let recorder = Mutex::new(Recorder::new(&context));
-        let pipelines = Pipelines::default();
-        let gpu =
-            Gpu { context, pipelines, tried: Tried::default(), recorder, found: Mutex::default() };
+        let gpu = Gpu {
+            context,
+            pipelines: Pipelines::default(),
+            tried: Tried::default(),
+            recorder,
+            found: Mutex::default(),
+            reads: AtomicU64::default(),
+        };
         gpu.fault().map_or(Ok(gpu), Err)
     }
 
@@ -77,6 +85,11 @@ impl Gpu {
     /// Kernel calls so far.
     pub fn dispatches(&self) -> u64 {
         self.recorder().dispatches
+    }
+
+    /// Times that the host has asked for results so far: at each of them it waits for the GPU.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Bytes of the arena that all programs share.
@@ -135,11 +148,13 @@ impl Gpu {
     }
 
     pub(crate) fn read(&self, storage: &Storage, offset: usize, values: &mut [f32]) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.submit();
         storage.read(&self.context, offset, values);
     }
 
     pub(crate) fn read_ids(&self, storage: &Storage, offset: usize, ids: &mut [u32]) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.submit();
         storage.read_ids(&self.context, offset, ids);
     }

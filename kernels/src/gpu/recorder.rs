@@ -12,8 +12,8 @@ use super::tables::Tables;
 
 /// What has been recorded and not yet been submitted, the arena, and the tables.
 ///
-/// Commands of many runs go in one submission: when the host reads or writes, and when there are
-/// [`LONG`] of them.
+/// Commands of many runs go in one submission: when the host reads, writes or chooses a token, and
+/// when there are [`LONG`] of them.
 pub(super) struct Recorder {
     encoder: Option<wgpu::CommandEncoder>,
     /// The pass of the encoder that dispatches go to, until another command comes.
@@ -147,13 +147,13 @@ impl Recorder {
         }
     }
 
-    /// Hands over what has been recorded; what the host writes afterwards comes after it.
-    pub fn submit(&mut self, context: &Context) {
+    /// Hands over what has been recorded, if anything; what the host writes afterwards comes after
+    /// it.
+    pub fn submit(&mut self, context: &Context) -> Option<wgpu::SubmissionIndex> {
         self.recorded = 0;
         self.pass = None;
-        if let Some(encoder) = self.encoder.take() {
-            context.queue.submit([encoder.finish()]);
-        }
+        let encoder = self.encoder.take()?;
+        Some(context.queue.submit([encoder.finish()]))
     }
 
     fn pass(&mut self, context: &Context) -> &mut wgpu::ComputePass<'static> {

@@ -1,17 +1,16 @@
-//! What a [`Buffer`](crate::Buffer) holds on the GPU, and how it gets there and back.
+//! What a [`Buffer`](crate::Buffer) holds on the GPU, and how it gets there.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use half::f16;
 
 use super::context::Context;
 use super::pack;
 use super::page::Stretch;
+use super::reading::read_bytes;
 use super::recorder::Recorder;
 use crate::device::{SharedBytes, WeightSource};
-use crate::fault::DeviceError;
 use crate::program::Element;
 use crate::quant::Quant;
 
@@ -267,47 +266,4 @@ fn upload(context: &Context, stretch: &Stretch, bytes: &[u8]) {
         // The driver's copy is freed when it has arrived.
         context.queue.submit([]);
     }
-}
-
-/// How long an answer may be on its way between threads once the GPU has finished.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// Waits for all that was submitted. `false`, and nothing read, if the device has failed.
-fn read_bytes(context: &Context, (buffer, offset): Place<'_>, bytes: &mut [u8]) -> bool {
-    if bytes.is_empty() || context.fault().is_some() {
-        return context.fault().is_none();
-    }
-    let size = bytes.len() as u64;
-    let staging = context.device.create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size,
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    let mut encoder =
-        context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, size);
-    context.queue.submit([encoder.finish()]);
-    let (sender, mapped) = std::sync::mpsc::channel();
-    staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-        // Nobody waits any more if the device was lost meanwhile.
-        let _ = sender.send(result);
-    });
-    let polled = context.device.poll(wgpu::PollType::wait_indefinitely());
-    // Another thread's wait may have taken the answer, and be about to pass it on.
-    match (polled, mapped.recv_timeout(ANSWER)) {
-        (Ok(_), Ok(Ok(()))) => {}
-        (polled, _) => {
-            let why =
-                polled.err().map_or_else(|| "it gives no memory back".into(), |e| e.to_string());
-            context.fail(DeviceError::Lost { why });
-            return false;
-        }
-    }
-    match staging.slice(..).get_mapped_range() {
-        Ok(view) => bytes.copy_from_slice(&view),
-        Err(error) => context.fail(DeviceError::Lost { why: error.to_string() }),
-    }
-    staging.unmap();
-    context.fault().is_none()
 }

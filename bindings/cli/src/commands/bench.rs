@@ -49,6 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let prefill = prefill_rate(&model, arguments)?;
     let (decode, dispatches) = decode_rate(&model, arguments)?;
+    let greedy = greedy_rate(&model, arguments)?;
     let bytes = bytes_per_token(&model, arguments.tokens / 2);
     let train = train_rate(&model, arguments, config)?;
     let rate = |rate: Option<f64>| rate.map_or(Value::Null, |r| json!(rounded(r, 2)));
@@ -61,6 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }).collect::<serde_json::Map<_, _>>(),
         "prefill_tokens_per_second": rate(prefill),
         "decode_tokens_per_second": rate(decode),
+        "greedy_tokens_per_second": rate(greedy),
         "train_tokens_per_second": rate(train),
         "decode_bytes_per_token": bytes,
         "decode_gigabytes_per_second": rate(decode.map(|rate| rate * bytes as f64 / 1e9)),
@@ -81,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             dispatches.map_or(String::new(), |count| format!(", {count} GPU dispatches"));
         let decode =
             line("decode", decode) + &format!("a token  {bytes} bytes of model{dispatches}\n");
-        [line("prefill", prefill), decode, line("train", train)].concat()
+        [line("prefill", prefill), decode, line("greedy", greedy), line("train", train)].concat()
             + &format!(
                 "memory   {} MiB peak, {} MiB planned",
                 value["peak_rss_mb"], value["planned_mb"]
@@ -188,6 +190,22 @@ fn decode_rate(
     let tokens = (arguments.tokens * arguments.repetitions.max(1)) as f64;
     let dispatches = dispatched().zip(before).map(|(after, before)| (after - before) as f64);
     Ok((rate, dispatches.map(|all| rounded(all / tokens, 1))))
+}
+
+/// As [`decode_rate`], at temperature 0: the logits stay where they are.
+fn greedy_rate(model: &Model, arguments: &Arguments) -> Result<Option<f64>, Failure> {
+    if arguments.tokens == 0 {
+        return Ok(None);
+    }
+    let (first, stop) = (ids(model, 1), Stop::new());
+    let mut cache = model.cache(arguments.tokens);
+    // What is compiled and tried is so once.
+    model.likeliest(&mut cache, None, &first, 1, &stop)?.try_for_each(|token| token.map(drop))?;
+    best(arguments, arguments.tokens, || {
+        cache.truncate(0);
+        let mut tokens = model.likeliest(&mut cache, None, &first, arguments.tokens, &stop)?;
+        Ok(tokens.try_for_each(|token| token.map(drop))?)
+    })
 }
 
 fn train_rate(

@@ -1,9 +1,9 @@
 //! `sapwood generate`: a completion, with figures.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sapwood::sample::{Sampler, Sampling};
-use sapwood_models::{Adapter, Message, Model, Role, Special};
+use sapwood_models::{Adapter, Cache, Message, Model, Role, Special, Stop};
 use serde_json::json;
 
 use super::TextArguments;
@@ -114,22 +114,14 @@ fn complete(
     let capacity = arguments.context.unwrap_or(prompt.len() + arguments.tokens);
     let mut cache = model.cache(capacity);
     let mut sampler = Sampler::new(arguments.sampling.sampling())?;
+    let settings = sampler.settings();
     let start = Instant::now();
-    let mut logits = model.step(&mut cache, adapter, prompt)?;
-    let prefill = start.elapsed();
-    let start = Instant::now();
-    let mut ids = Vec::new();
-    while ids.len() < arguments.tokens {
-        let token = sampler.sample(&logits, &ids, ids.len() as u64)?;
-        if model.tokenizer().is_end(token) {
-            break;
-        }
-        ids.push(token);
-        if ids.len() < arguments.tokens {
-            logits = model.step(&mut cache, adapter, &[token])?;
-        }
-    }
-    let decode = start.elapsed();
+    // Without a penalty the likeliest token needs no logits here: a GPU goes on without them.
+    let (ids, prefill) = match (settings.temperature, settings.repetition_penalty) {
+        (0.0, 1.0) => likeliest(model, &mut cache, adapter, prompt, arguments.tokens)?,
+        _ => sampled(model, &mut cache, adapter, prompt, arguments.tokens, &mut sampler)?,
+    };
+    let decode = start.elapsed() - prefill;
     let decoded = ids.len().saturating_sub(1).max(1);
     let mut stream = model.tokenizer().stream(!prompt.is_empty());
     let mut text: String = ids.iter().map(|&id| stream.push(id)).collect();
@@ -140,4 +132,53 @@ fn complete(
         prefill_rate: prompt.len() as f64 / prefill.as_secs_f64(),
         decode_rate: decoded as f64 / decode.as_secs_f64(),
     })
+}
+
+/// The tokens of a reply, and the time that the prompt took.
+type Drawn = Result<(Vec<u32>, Duration), Failure>;
+
+fn likeliest(
+    model: &Model,
+    cache: &mut Cache,
+    adapter: Option<&Adapter>,
+    prompt: &[u32],
+    most: usize,
+) -> Drawn {
+    let (start, stop) = (Instant::now(), Stop::new());
+    let mut tokens = model.likeliest(cache, adapter, prompt, most, &stop)?;
+    let (mut ids, mut next) = (Vec::new(), tokens.next());
+    let prefill = start.elapsed();
+    while let Some(token) = next.transpose()? {
+        if model.tokenizer().is_end(token) {
+            break;
+        }
+        ids.push(token);
+        next = tokens.next();
+    }
+    Ok((ids, prefill))
+}
+
+fn sampled(
+    model: &Model,
+    cache: &mut Cache,
+    adapter: Option<&Adapter>,
+    prompt: &[u32],
+    most: usize,
+    sampler: &mut Sampler,
+) -> Drawn {
+    let start = Instant::now();
+    let mut logits = model.step(cache, adapter, prompt)?;
+    let prefill = start.elapsed();
+    let mut ids = Vec::new();
+    while ids.len() < most {
+        let token = sampler.sample(&logits, &ids, ids.len() as u64)?;
+        if model.tokenizer().is_end(token) {
+            break;
+        }
+        ids.push(token);
+        if ids.len() < most {
+            logits = model.step(cache, adapter, &[token])?;
+        }
+    }
+    Ok((ids, prefill))
 }

@@ -1,4 +1,4 @@
-// The id of a row's largest logit, to where the next token is read from.
+// A row's largest logit: its id and its key.
 
 struct Sizes {
     /// The row's first element, and its length.
@@ -8,12 +8,13 @@ struct Sizes {
 }
 var<immediate> sizes: Sizes;
 
-@group(0) @binding(1) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(1) var<storage, read_write> found: array<u32>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let first = winner(lane, next(lane, sizes.len, FIRST));
     if lane == 0u {
-        ids[sizes.at] = first.y;
+        found[sizes.at] = first.y;
+        found[sizes.at + 1u] = first.x;
     }
 }
