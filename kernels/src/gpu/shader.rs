@@ -189,11 +189,13 @@ impl Kernel {
         }
     }
 
-    /// Rows and columns of the result that a workgroup of a kernel for many tokens makes.
+    /// Rows and columns of the result that a workgroup of a product or of attention makes.
     pub fn tile(self, sharing: Sharing) -> [usize; 2] {
         use Kernel::*;
         match (self, sharing) {
             (Linear(_) | LinearGrad(_), Sharing::Registers) => [32, 16],
+            (LinearFew(_), Sharing::Registers) => [FEW, 64],
+            (LinearFew(_), _) => [FEW, 4],
             (Thin, Sharing::Registers) => [32, 8],
             (Thin, _) => [64, 16],
             (Attention(_) | AttentionGradQ | AttentionGradKv, Sharing::Registers) => [32, 32],
@@ -227,7 +229,7 @@ impl Kernel {
             }
             Kernel::Linear(quant) => {
                 let tile = [TILE_F32, &[wgsl!("linear")]].concat();
-                let tile = tiled(&tile, &[wgsl!("registers/linear")]);
+                let tile = tiled(&tile, &[wgsl!("registers/linear_x"), wgsl!("registers/linear")]);
                 parts.extend(linear(quant, &[FORWARD, &tile].concat()));
             }
             Kernel::LinearF16(quant) => {
@@ -239,8 +241,11 @@ impl Kernel {
                 parts.extend(linear(quant, &all));
             }
             Kernel::LinearFew(quant) => {
-                let few = [wgsl!("linear_x"), wgsl!("linear_epilogue"), reduce_rows];
-                parts.extend(linear(quant, &[&few[..], &[wgsl!("linear_few")]].concat()));
+                let few = tiled(
+                    &[reduce_rows, wgsl!("linear_few")],
+                    &[wgsl!("registers/linear_x"), wgsl!("registers/linear_few")],
+                );
+                parts.extend(linear(quant, &[FORWARD, &few].concat()));
             }
             Kernel::LinearGrad(quant) => {
                 let tile = [TILE_F32, &[wgsl!("linear_grad")]].concat();

@@ -187,8 +187,9 @@ impl Emit<'_> {
         let words = product.words(bias.is_some());
         let (rows, tokens) = (product.rows[1], product.tokens);
         if tokens <= FEW {
-            let grid = fold(rows.div_ceil(4));
-            self.call(Kernel::LinearFew(product.quant), &operands, &words, grid);
+            let kernel = Kernel::LinearFew(product.quant);
+            let grid = fold(rows.div_ceil(kernel.tile(self.context.sharing)[1]));
+            self.call(kernel, &operands, &words, grid);
         } else {
             let kernel = forward(product.products, product.quant);
             let grid = self.tiles(kernel, tokens, rows);
