@@ -20,7 +20,7 @@ use crate::op::NO_TARGET;
 use crate::program::{Desc, Element, Program, Role, Rows, Slot};
 use crate::quant::Quant;
 use crate::reference::{self, Tensor, Tensors};
-use crate::top::top;
+use crate::top::{merged, top};
 
 /// How far from the reference a kernel may be, relative to the largest value. Ten times what the
 /// tests ask for of f32: the exponentials and roots of some drivers are a few bits coarser. A
@@ -96,16 +96,16 @@ pub(super) fn try_order(gpu: &Gpu, kernel: Kernel) {
     let mut row: Vec<f32> = (0..SHARD + 5).map(|_| random.value()).collect();
     row[1] = f32::NAN;
     let logits = gpu.zeroed(&[(1, row.len())], Element::Value(Quant::F32)).remove(0);
-    let id = gpu.zeroed(&[(1, 1)], Element::Id).remove(0);
+    let chosen = gpu.zeroed(&[(2, 1)], Element::Id).remove(0);
     gpu.write(&logits, 0, &row);
     let expected = top(&row, 5);
     let right = if kernel == Kernel::Top {
         gpu.top_untried(&logits, 0, row.len(), 5) == expected
     } else {
-        let mut found = [u32::MAX];
-        gpu.argmax_untried(&logits, 0, row.len(), &id, 0);
-        gpu.read_ids(&id, 0, &mut found);
-        found[0] == expected[0].0
+        let mut words = [[u32::MAX; 2]];
+        gpu.argmax_untried(&logits, 0, row.len(), &chosen, 0);
+        gpu.read_ids(&chosen, 0, words.as_flattened_mut());
+        gpu.fault().is_none() && merged(&words, 1)[0] == expected[0]
     };
     if !right {
         gpu.context.fail(DeviceError::SelfTest { kernel: kernel.name(), off_by: 1.0 });
