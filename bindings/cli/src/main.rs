@@ -58,7 +58,17 @@ enum Command {
     Doctor(doctor::Arguments),
 }
 
+/// Where there is no display, Mesa's layer that picks a GPU for programs complains about that on the
+/// error output. This program ranks GPUs itself.
+fn pick_no_gpu_by_display() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the first line of `main`: no other thread is there to read the environment.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 fn main() -> ExitCode {
+    pick_no_gpu_by_display();
     let done = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
