@@ -32,7 +32,8 @@ fn statistics(i: u32) -> vec2<f32> {
     return vec2<f32>(lse[head], delta[head]);
 }
 
-/// Weights of four keys for four queries.
+/// Weights of four keys for four queries, the first of which are at position 0: a gradient has no
+/// cache before it.
 fn four_weights(
     queried: vec4<u32>,
     keys: vec4<u32>,

@@ -1,4 +1,4 @@
-// What every attention kernel is told, and how it counts.
+// What the attention kernels for many tokens and their gradients are told, and how they count.
 //
 // Queries are counted with the heads of a group side by side, so that all heads that read the same
 // keys share a tile: query i is token i / group, head i % group of the group.
