@@ -1,4 +1,4 @@
-//! Doors for the fuzzer, to what lies behind a seal: only `--cfg fuzzing` builds this.
+//! Doors for the fuzzer, to what lies behind a seal: only the feature `fuzzing` builds this.
 //!
 //! A fuzzer can't guess a tag. Here it has its plain text sealed, and what comes out goes into a
 //! file and through the ordinary readers.

@@ -26,7 +26,7 @@ pub mod disk;
 mod error;
 mod export;
 mod forget;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzz;
 pub mod journal;

@@ -21,7 +21,7 @@ mod copy;
 mod copy_tests;
 mod error;
 mod follow;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 #[cfg(test)]
 mod race_tests;

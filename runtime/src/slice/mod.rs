@@ -8,7 +8,7 @@
 mod begin;
 mod evaluate;
 mod exposed;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod governor;
 mod judge;

@@ -24,7 +24,7 @@
 mod edge_tests;
 mod error;
 mod files;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod manifest;
 mod probation;

@@ -1,7 +1,7 @@
 //! Every input that is kept, through its target: what was found once does not come back.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg fuzzing" cargo test --manifest-path tests/fuzz/Cargo.toml
+//! cargo test -p sapwood-fuzz
 //! ```
 
 use std::fs;

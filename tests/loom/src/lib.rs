@@ -1,13 +1,13 @@
 //! The product's own files around the swap, built on loom's locks instead of the system's:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release --manifest-path tests/loom/Cargo.toml
+//! cargo test -p sapwood-loom
 //! ```
 //!
 //! Nothing is copied here: `swap.rs` and `held.rs` are the files that the product is built from,
 //! so a change of either is explored.
 
-#![cfg(all(test, loom))]
+#![cfg(test)]
 #![allow(dead_code, reason = "the files are included whole")]
 
 #[path = "../../../runtime/src/swap.rs"]
