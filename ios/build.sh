@@ -6,7 +6,8 @@
 #   ios/build.sh host [FOLDER]    a library for this machine, Linux or macOS, in the package; with
 #                                 FOLDER in a copy of the package, which is made there
 #
-# SAPWOOD_PROFILE is cargo's profile (mobile for phones, release for a host), SAPWOOD_FEATURES
+# SAPWOOD_BUILT names a folder with a library and a generator for this machine that were built
+# before; then `host` builds nothing. SAPWOOD_PROFILE is cargo's profile (mobile for phones, release for a host), SAPWOOD_FEATURES
 # names features of bindings/ffi, IPHONEOS_DEPLOYMENT_TARGET the oldest iOS (15.0).
 set -euo pipefail
 package=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +23,9 @@ generate() {
   local made=$2/Sources/SapwoodFFI/made
   mkdir -p "$2/Sources/Sapwood/Generated"
   rm -rf "$2/Sources/SapwoodFFI"
-  cargo run --quiet --manifest-path "$root/Cargo.toml" -p sapwood-bindgen -- swift "$1" "$made"
+  local generator=(cargo run --quiet --manifest-path "$root/Cargo.toml" -p sapwood-bindgen --)
+  [ -z "${SAPWOOD_BUILT:-}" ] || generator=("$SAPWOOD_BUILT/sapwood-bindgen")
+  "${generator[@]}" swift "$1" "$made"
   mv "$made/Sapwood.swift" "$2/Sources/Sapwood/Generated/"
   mv "$made/SapwoodFFI.h" "$2/Sources/SapwoodFFI/"
   mv "$made/SapwoodFFI.modulemap" "$2/Sources/SapwoodFFI/module.modulemap"
@@ -38,8 +41,8 @@ host() {
     mkdir -p "$into"
     cp -R "$package/." "$into"
   fi
-  build --profile "$profile"
-  library=$target/$(folder_of "$profile")/$library
+  [ -n "${SAPWOOD_BUILT:-}" ] || build --profile "$profile"
+  library=${SAPWOOD_BUILT:-$target/$(folder_of "$profile")}/$library
   generate "$library" "$into"
   mkdir -p "$into/lib"
   cp "$library" "$into/lib/"

@@ -1,4 +1,8 @@
-"""Builds the library and the Python that goes with it into the wheel: needs Rust."""
+"""Builds the library and the Python that goes with it into the wheel: needs Rust.
+
+SAPWOOD_BUILT names a folder with a library and a generator that were built before; then nothing is
+built here. SAPWOOD_PROFILE is cargo's profile, SAPWOOD_FEATURES names features of bindings/ffi.
+"""
 
 import os
 import re
@@ -25,11 +29,17 @@ class Build(build_py):
         super().run()
         package = Path(self.build_lib) / "sapwood"
         features = os.environ.get("SAPWOOD_FEATURES", "")
-        cargo("build", "-p", "sapwood-ffi", "--profile", PROFILE, "--features", features)
-        built = TARGET / ("debug" if PROFILE == "dev" else PROFILE) / LIBRARY
+        if "SAPWOOD_BUILT" in os.environ:
+            folder = Path(os.environ["SAPWOOD_BUILT"])
+            generator = [folder / "sapwood-bindgen"]
+        else:
+            cargo("build", "-p", "sapwood-ffi", "--profile", PROFILE, "--features", features)
+            folder = TARGET / ("debug" if PROFILE == "dev" else PROFILE)
+            generator = ["cargo", "run", "-q", "-p", "sapwood-bindgen", "--"]
         # The interface's description lies in symbols that stripping would remove.
-        generate = ["run", "-q", "-p", "sapwood-bindgen", "--", "python", str(built)]
-        cargo(*generate, str(package.resolve()))
+        built = folder / LIBRARY
+        words = [*generator, "python", built, package.resolve()]
+        subprocess.run(words, cwd=ROOT, check=True)
         (package / LIBRARY).write_bytes(built.read_bytes())
         if sys.platform == "linux":
             subprocess.run(["strip", "--strip-unneeded", package / LIBRARY], check=False)

@@ -11,16 +11,17 @@ pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/peft").join(name)
 }
 
-/// The `sapwood` command: the one that `SAPWOOD_BIN` names, else built as these tests were.
+/// The `sapwood` command: in the folder that `SAPWOOD_BUILT` names, else built as these tests were.
 ///
 /// # Panics
 /// If it does not build.
 pub fn sapwood() -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let mut command = Command::new(BINARY.get_or_init(|| match std::env::var_os("SAPWOOD_BIN") {
-        Some(path) => path.into(),
+    let binary = BINARY.get_or_init(|| match std::env::var_os("SAPWOOD_BUILT") {
+        Some(folder) => PathBuf::from(folder).join("sapwood"),
         None => build(),
-    }));
+    });
+    let mut command = Command::new(binary);
     // Mesa's choice of a GPU prints to the error output where there is no display.
     command.env("NODEVICE_SELECT", "1");
     command

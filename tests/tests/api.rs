@@ -14,7 +14,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The library and the generator, as cargo builds them.
+/// The library and the generator: in the folder that `SAPWOOD_BUILT` names, else as cargo builds them.
 struct Built {
     library: PathBuf,
     generator: PathBuf,
@@ -23,6 +23,12 @@ struct Built {
 fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("SAPWOOD_BUILT") {
+            let folder = PathBuf::from(folder);
+            let library = ["libsapwood.so", "libsapwood.dylib"].map(|name| folder.join(name));
+            let library = library.into_iter().find(|path| path.exists()).unwrap();
+            return Built { library, generator: folder.join("sapwood-bindgen") };
+        }
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--message-format=json"]);
         cargo.args(["-p", "sapwood-ffi", "-p", "sapwood-bindgen"]).current_dir(root());
@@ -53,6 +59,12 @@ fn generated(arguments: &[&str], file: &str) -> String {
 
 fn from_library(language: &str, file: &str) -> String {
     generated(&[language, built().library.to_str().unwrap()], file)
+}
+
+/// Without the call that test builds alone have.
+fn without_planted(api: &str) -> String {
+    let planted = |line: &&str| line.contains("panicInside") || line.contains("panic_inside");
+    api.lines().filter(|line| !planted(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Compares with what was agreed on.
@@ -105,7 +117,7 @@ fn kotlin_sees_what_was_agreed_on() {
     let machinery = ["niffi", "FfiConverter", "RustBuffer", "Forei", "Callback", ".destroy("];
     let api = declarations(&text, &marks, &machinery);
     assert!(api.contains("`trainSlice`") && api.contains("class LearnerException"), "{api}");
-    agrees(&api, &golden("kotlin.txt"), UPDATE);
+    agrees(&without_planted(&api), &golden("kotlin.txt"), UPDATE);
 }
 
 #[test]
@@ -144,7 +156,7 @@ fn swift_sees_what_was_agreed_on() {
         }
     }
     assert!(api.contains("func setConsent(") && api.contains("enum LearnerError"), "{api}");
-    agrees(&api, &golden("swift.txt"), UPDATE);
+    agrees(&without_planted(&api), &golden("swift.txt"), UPDATE);
 }
 
 #[test]
@@ -176,7 +188,7 @@ fn python_sees_what_was_agreed_on() {
     }
     assert!(api.contains("def train_slice") && api.contains("class LearnerError"), "{api}");
     assert!(api.contains("learning_rate:float = 0.001") && api.contains("NO_NEED = 0"), "{api}");
-    agrees(&api, &golden("python.txt"), UPDATE);
+    agrees(&without_planted(&api), &golden("python.txt"), UPDATE);
 }
 
 #[test]

@@ -262,7 +262,7 @@ fn every_dependency_has_its_reason_written_down() {
 /// `long` ones belong to a part, a `child` is started by another test, a `measurement` shows no
 /// more than its figures.
 fn left_out(reason: &str) -> bool {
-    let parts = ["crash", "demo"].map(|part| format!("long: tests/run --only {part}"));
+    let parts = ["crash", "learning", "demo"].map(|part| format!("long: tests/run --only {part}"));
     parts.iter().any(|part| part == reason)
         || reason.starts_with("child: ")
         || reason.starts_with("measurement: ")
@@ -275,16 +275,44 @@ fn every_ignored_test_is_run_by_somebody() {
         for (n, line) in text.lines().enumerate() {
             let Some(rest) = line.trim_start().strip_prefix("#[ignore") else { continue };
             let reason = rest.strip_prefix(" = \"").and_then(|r| r.strip_suffix("\"]"));
-            // The part `crash` runs the ignored tests of four suites, the part `demo` of one.
-            let there = match reason {
-                Some(r) if r.ends_with("crash") => ["crash", "kill", "loop", "memorization"]
-                    .iter()
-                    .any(|suite| path.starts_with(&format!("tests/tests/{suite}/"))),
-                Some(r) if r.ends_with("demo") => path == "tests/tests/demo.rs",
-                _ => true,
+            // The suites whose ignored tests a part runs.
+            let suites: &[&str] = match reason {
+                Some(r) if r.ends_with("crash") => &["crash/", "kill/"],
+                Some(r) if r.ends_with("learning") => &["loop/", "memorization/"],
+                Some(r) if r.ends_with("demo") => &["demo.rs"],
+                _ => &[""],
             };
+            let suite = path.strip_prefix("tests/tests/").unwrap_or(&path);
+            let there = suites.iter().any(|known| suite.starts_with(known));
             if !reason.is_some_and(left_out) || !there {
                 complaints.push(format!("{path}:{}: ignored, and no part runs it", n + 1));
+            }
+        }
+    }
+    nothing(complaints);
+}
+
+/// Test programs of a package, by the last folder of its path: each file or folder in its `tests`.
+fn test_programs(folder: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(root().join(folder).join("tests")) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let programs = paths.filter(|path| {
+        path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").exists()
+    });
+    programs.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn every_test_program_is_run_by_a_part() {
+    let parts = fs::read_dir(root().join("tests/parts")).unwrap();
+    let parts: String = parts.map(|p| fs::read_to_string(p.unwrap().path()).unwrap()).collect();
+    let mut complaints = Vec::new();
+    for folder in ["kernels", "models", "runtime", "bindings/cli", "tests", "tests/fuzz"] {
+        let call = format!("run_tests {} ", folder.rsplit('/').next().unwrap());
+        let lines: Vec<&str> = parts.lines().filter(|line| line.contains(&call)).collect();
+        for program in test_programs(folder) {
+            if !lines.iter().any(|line| has_word(line, &program)) {
+                complaints.push(format!("{folder}/tests/{program}: tests/parts don't run it"));
             }
         }
     }

@@ -183,6 +183,7 @@ fn explore(thin: u64) -> (u64, u64) {
 }
 
 #[test]
+#[ignore = "long: tests/run --only crash"]
 fn no_crash_breaks_a_promise() {
     let (first, second) = explore(40);
     assert!(first + second >= 50_000, "only {first} + {second} images were explored");
@@ -243,6 +244,7 @@ const SINGLE: [Op; 19] = [
 ];
 
 #[test]
+#[ignore = "long: tests/run --only crash"]
 fn no_row_of_failures_breaks_a_promise() {
     let mut workloads = Vec::new();
     for start in [Start::Used, Start::Segments] {
@@ -267,6 +269,7 @@ fn no_life_breaks_a_promise() {
 }
 
 #[test]
+#[ignore = "long: tests/run --only crash"]
 fn every_planted_fault_of_epochs_is_caught() {
     let faults = [
         Fault::NoKeyringSync,

@@ -95,6 +95,7 @@ fn straight(image: &Image) -> (SliceReport, End) {
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn judging_in_the_smallest_slices_and_many_processes_comes_to_the_same_verdict() {
     let image = taught();
     let (whole, wanted) = straight(&image);
@@ -135,6 +136,7 @@ fn stop_at(looks: usize, longest: &Arc<Mutex<Duration>>) -> Stop {
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn a_stop_at_any_look_while_judging_is_obeyed_and_costs_no_bit() {
     let image = taught();
     let (whole, wanted) = straight(&image);
@@ -168,7 +170,7 @@ fn is_full(error: &LearnerError) -> bool {
 }
 
 #[test]
-#[ignore = "long: tests/run --only crash"]
+#[ignore = "long: tests/run --only learning"]
 fn a_disk_that_fills_up_at_any_operation_of_a_run_costs_no_bit() {
     let image = taught();
     let (whole, wanted) = straight(&image);

@@ -139,7 +139,7 @@ fn swaps_never_mix_two_adapters_in_one_reply() {
 }
 
 #[test]
-#[ignore = "long: tests/run --only crash"]
+#[ignore = "long: tests/run --only learning"]
 fn a_thousand_swaps_never_mix_two_adapters_in_one_reply() {
     swap_under_replies(1000);
 }

@@ -70,6 +70,7 @@ fn finish(learner: &Learner) -> SliceReport {
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn a_run_cut_anywhere_ends_with_the_same_bits() {
     let image = taught();
     let straight = finish(&resume(&image, STEPS).1);
@@ -133,6 +134,7 @@ fn in_slices(learner: &Learner, stops: impl IntoIterator<Item = Stop>) -> (Slice
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn a_stop_at_any_look_changes_no_bit_and_no_count() {
     let image = taught();
     let straight = finish(&resume(&image, STEPS).1);

@@ -116,6 +116,7 @@ impl Reference {
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn the_fitted_distribution_is_the_skew_normal() {
     // A skewness of 0 is the normal distribution.
     let normal = SkewNormal { location: 1.0, scale: 2.0, shape: 0.0 };

@@ -161,7 +161,7 @@ fn probe(config: &Config, n: usize, copies: usize, others: usize) -> (Found, Exp
 }
 
 #[test]
-#[ignore = "long: tests/run --only crash"]
+#[ignore = "long: tests/run --only learning"]
 fn a_secret_that_was_said_once_is_not_remembered() {
     let (found, gate) = probe(&config(), 64, 1, 64);
     assert!(found.median() <= 3.0, "{:?}", found.exposures);
@@ -172,7 +172,7 @@ fn a_secret_that_was_said_once_is_not_remembered() {
 }
 
 #[test]
-#[ignore = "long: tests/run --only crash"]
+#[ignore = "long: tests/run --only learning"]
 fn what_was_drilled_is_found() {
     let mut config = config();
     config.learning.passes = u32::MAX;
@@ -188,7 +188,7 @@ fn what_was_drilled_is_found() {
 
 /// All 64 canaries in `tests/run --soak` alone: they take minutes.
 #[test]
-#[ignore = "long: tests/run --only crash"]
+#[ignore = "long: tests/run --only learning"]
 fn a_secret_that_was_said_four_times_is_hard_to_get_and_sixteen_times_is_reported() {
     let soak = std::env::var_os("SAPWOOD_SOAK").is_some();
     let (n, others) = if soak { (64, 192) } else { (8, 8) };

@@ -42,6 +42,7 @@ fn remembers(verdict: &Verdict) -> Option<u128> {
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn a_candidate_that_knows_numbers_by_heart_is_refused_however_the_check_is_cut() {
     let config = drilled();
     let straight = planted(&config);
