@@ -2,6 +2,7 @@
 # All that is tested on this machine, built once, with one set of features: libraries, commands, test
 # programs. No other part compiles them again.
 # touches: Cargo kernels models runtime bindings tests
+# cores: 0
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/programs.sh"
 

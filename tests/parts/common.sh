@@ -4,7 +4,7 @@
 #   tests/parts/NAME.sh     what it checks, in the comment at its head, with
 #     # needs: PARTS        those that have to be over before it starts
 #     # touches: PATHS      what a change has to lie under to make this part run with --since
-#     # cores: N            1 (the default) of its own, or 0: it waits more than it computes
+#     # cores: N            1 (the default) of its own, or 0: whatever is free
 #
 # tests/run starts it with CARGO_TARGET_DIR, and with `cache` and `results`, folders outside the
 # checkout; what it finds goes to $results/NAME, where the driver reads it.
