@@ -14,7 +14,7 @@ use crate::config::{Clock, Config};
 use crate::consent::Consent;
 use crate::disk::{Disk, RealDisk};
 use crate::error::LearnerError;
-use crate::journal::{Feedback, Interaction, Journal, Limits, Record, StopReason, Turn};
+use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record, StopReason, Turn};
 use crate::learner::Learner;
 use crate::seal::random;
 use crate::signal::Signal;
@@ -49,7 +49,8 @@ pub struct Capture {
 struct Kept {
     vault: Vault,
     journal: Journal,
-    consent: Consent,
+    /// The last word on consent.
+    said: Option<journal::Consent>,
     /// Replies that a signal may refer to.
     replies: HashSet<u128>,
     /// Conversations recorded here since something was last forgotten.
@@ -87,7 +88,7 @@ impl Capture {
     /// # Errors
     /// A failing disk, or keys that can't be had.
     pub fn consent(&self) -> Result<Consent, LearnerError> {
-        Ok(self.caught_up()?.consent)
+        Ok(self.caught_up()?.consent())
     }
 
     /// Records a reply that was shown here and returns its id, to which signals refer. `None`
@@ -101,7 +102,7 @@ impl Capture {
         let time_ms = (self.clock)();
         let mut kept = self.caught_up()?;
         let silenced = kept.silenced.contains(&shown.conversation);
-        if kept.consent != Consent::Granted || silenced {
+        if kept.consent() != Consent::Granted || silenced {
             return Ok(None);
         }
         let conversation = shown.conversation;
@@ -119,7 +120,7 @@ impl Capture {
     pub fn signal(&self, reply: u128, signal: Signal) -> Result<(), LearnerError> {
         let time_ms = (self.clock)();
         let mut kept = self.caught_up()?;
-        if kept.consent != Consent::Granted {
+        if kept.consent() != Consent::Granted {
             return Ok(());
         }
         if !kept.replies.contains(&reply) {
@@ -179,7 +180,7 @@ impl Kept {
         let mut kept = Kept {
             vault,
             journal,
-            consent: Consent::default(),
+            said: None,
             replies: HashSet::new(),
             conversations: HashSet::new(),
             silenced: HashSet::new(),
@@ -188,16 +189,20 @@ impl Kept {
         Ok(kept)
     }
 
+    fn consent(&self) -> Consent {
+        Consent::of(self.said)
+    }
+
     fn catch_up(&mut self) -> Result<(), LearnerError> {
-        let Kept { journal, consent, replies, conversations, silenced, .. } = self;
+        let Kept { journal, said, replies, conversations, silenced, .. } = self;
         let mut gone = HashSet::new();
         journal.news(&mut |record| match record {
             Record::Interaction(made) => {
                 replies.insert(made.reply_id);
             }
             Record::Tombstone(tombstone) => gone.extend(tombstone.reply_ids),
-            Record::Consent(given) => *consent = Consent::of(Some(given.granted)),
-            Record::Feedback(_) | Record::UsedByGeneration(_) => {}
+            Record::Consent(word) if word.counts_after(*said) => *said = Some(word),
+            Record::Consent(_) | Record::Feedback(_) | Record::UsedByGeneration(_) => {}
         })?;
         if !gone.is_empty() {
             replies.retain(|reply| !gone.contains(reply));

@@ -1,4 +1,6 @@
-//! Whether anything may be kept.
+//! Whether anything may be kept, and learned from.
+
+use crate::journal;
 
 /// Whether the user allowed the library to keep what they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -8,16 +10,17 @@ pub enum Consent {
     Unasked,
     /// Interactions and signals are stored, sealed, on this device.
     Granted,
-    /// Nothing is stored.
+    /// Nothing is stored, nothing that was kept is shown to the model or trained on, and replies
+    /// are the base model's. What was kept and learned stays, for a later `Granted`.
     Refused,
 }
 
 impl Consent {
-    /// As the newest record in the journal says it.
-    pub(crate) fn of(granted: Option<bool>) -> Consent {
-        match granted {
-            Some(true) => Consent::Granted,
-            Some(false) => Consent::Refused,
+    /// As the last word in the journal says it.
+    pub(crate) fn of(said: Option<journal::Consent>) -> Consent {
+        match said {
+            Some(journal::Consent { granted: true, .. }) => Consent::Granted,
+            Some(journal::Consent { granted: false, .. }) => Consent::Refused,
             None => Consent::Unasked,
         }
     }

@@ -91,7 +91,7 @@ impl Learner {
         let run = kept.store.load_checkpoint()?;
         let run = run.map(|bytes| checkpoint_lineage(&bytes).unwrap_or_default());
         let rest = json!({
-            "consent": match kept.consent {
+            "consent": match kept.consent() {
                 Consent::Unasked => "unasked",
                 Consent::Granted => "granted",
                 Consent::Refused => "refused",

@@ -73,17 +73,21 @@ impl Learner {
         self.shared.signal(reply, signal)
     }
 
-    /// Allows or stops keeping what the user does. Durable when it returns.
+    /// Allows or stops keeping what the user does. The last word counts, whichever process says it.
+    /// Durable when it returns. After a refusal nothing is recorded, nothing that was kept is shown
+    /// to the model, nothing is trained, and replies are the base model's, until it is granted
+    /// again; nothing is deleted ([`Learner::forget`] does that).
     ///
     /// # Errors
-    /// A full or failing disk.
+    /// A full or failing disk. A refusal holds all the same, in this process at once, and is written
+    /// as soon as there is room.
     pub fn set_consent(&self, consent: Consent) -> Result<(), LearnerError> {
         self.shared.set_consent(consent)
     }
 
     /// Whether what the user does is kept.
     pub fn consent(&self) -> Consent {
-        self.shared.kept().consent
+        self.shared.kept().consent()
     }
 
     /// Tells how the device is: at every change, from any thread. The learner trains only as its

@@ -1,7 +1,7 @@
 //! What conversations and training share: the model, the adapter in force, and what is kept.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub foreground: Foreground,
     /// Requests to forget, which end a slice.
     pub forgetting: Foreground,
+    /// The user refused: a slice under way ends.
+    pub refused: AtomicBool,
     /// Held by the slice that is training: slices take turns.
     pub training: Mutex<Progress>,
     /// Ids drawn, where they are reproducible.
@@ -64,7 +66,10 @@ pub(crate) struct Kept {
     /// What was forgotten since this process began: conversations that were under way may quote it.
     pub silenced: Vec<Scope>,
     pub ledger: Ledger,
-    pub consent: Consent,
+    /// The last word on consent.
+    said: Option<journal::Consent>,
+    /// It is a refusal for which there was no room yet: written as soon as there is some.
+    unwritten: bool,
     /// Another process forgot something that this one still has in memory.
     outdated: bool,
     pub retrieval_enabled: bool,
@@ -96,9 +101,13 @@ impl Kept {
     /// to be thrown away.
     pub fn catch_up(&mut self) -> Result<(), LearnerError> {
         self.vault.check()?;
-        let Kept { journal, ledger, consent, memory, outdated, .. } = self;
+        let Kept { journal, ledger, said, unwritten, memory, outdated, .. } = self;
         journal.news(&mut |record| match record {
-            Record::Consent(given) => *consent = Consent::of(Some(given.granted)),
+            Record::Consent(word) => {
+                if word.counts_after(*said) {
+                    (*said, *unwritten) = (Some(word), false);
+                }
+            }
             Record::Tombstone(tombstone) => {
                 *outdated |= !tombstone.reply_ids.iter().all(|id| ledger.is_forgotten(*id));
             }
@@ -108,6 +117,17 @@ impl Kept {
             }
         })?;
         if self.outdated { Err(VaultError::ChangedElsewhere.into()) } else { Ok(()) }
+    }
+
+    /// Whether what the user does may be kept, and used.
+    pub fn consent(&self) -> Consent {
+        Consent::of(self.said)
+    }
+
+    /// What replies are to be made with: what the store says, but for a refusal.
+    fn wanted(&self) -> Option<Digest> {
+        let refused = self.consent() == Consent::Refused;
+        self.store.in_force().filter(|_| !refused).map(|g| g.digest)
     }
 
     /// Ends the trial under way, if the candidate has done well in it.
@@ -143,10 +163,10 @@ impl Shared {
         let scan = journal.scan()?;
         journal.follow(&scan);
         let ledger = Ledger::of(&scan);
-        let consent = Consent::of(scan.consent);
+        let said = scan.consent;
         // Before anything is loaded: the last process may have died while it was forgetting.
         forget::finish(&model, &mut store, &ledger)?;
-        let set = load_in_force(&model, &mut store)?;
+        let set = load_in_force(&model, &mut store, Consent::of(said))?;
         let kept = Kept {
             vault,
             journal,
@@ -154,7 +174,8 @@ impl Shared {
             to_shred: !ledger.forgotten().is_empty(),
             silenced: Vec::new(),
             ledger,
-            consent,
+            said,
+            unwritten: false,
             outdated: false,
             retrieval_enabled: config.retrieval.enabled,
             memory: None,
@@ -169,6 +190,7 @@ impl Shared {
             device: Mutex::default(),
             foreground: Foreground::default(),
             forgetting: Foreground::default(),
+            refused: AtomicBool::new(Consent::of(said) == Consent::Refused),
             training: Mutex::default(),
             ids: AtomicU64::new(0),
         })
@@ -191,6 +213,11 @@ impl Shared {
     pub fn kept(&self) -> MutexGuard<'_, Kept> {
         let mut kept = self.kept.lock().expect("nothing panics under this lock");
         kept.store.set_time((self.config.clock)());
+        if kept.unwritten
+            && let Err(error) = self.write_refusal(&mut kept)
+        {
+            log::warn!("a refusal that holds is still not written: {error}");
+        }
         kept
     }
 
@@ -248,6 +275,13 @@ impl Shared {
             // A disk that fails is no reason not to answer.
             log::warn!("what other processes did can't be read: {error}");
         }
+        // Another process may have refused, or granted again.
+        if self.in_force().digest != kept.wanted() {
+            self.put_in_force(&mut kept)?;
+        }
+        if kept.consent() == Consent::Refused {
+            return Ok(self.in_force());
+        }
         self.take_back_exhausted(&mut kept)?;
         let candidate = kept.store.candidate().map(|g| g.digest);
         if candidate.is_some() && candidate == self.in_force().digest {
@@ -293,9 +327,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Loads what the store says is in force and swaps it in for all later replies.
+    /// Loads what the store says is in force, or after a refusal nothing, and swaps it in for all
+    /// later replies.
     pub fn put_in_force(&self, kept: &mut Kept) -> Result<(), LearnerError> {
-        let set = load_in_force(&self.model, &mut kept.store)?;
+        let consent = kept.consent();
+        self.refused.store(consent == Consent::Refused, Ordering::Relaxed);
+        let set = load_in_force(&self.model, &mut kept.store, consent)?;
         if set.digest != self.in_force().digest {
             self.force.swap(set);
             kept.watch = Watch::new(self.config.learning.watch, kept.watch.p95_us());
@@ -360,7 +397,7 @@ impl Shared {
         let tokens = interaction.tokens;
         let mut forgotten = kept.silenced[went.silenced..].iter();
         let quotes = went.private || forgotten.any(|scope| scope.covers(&interaction));
-        if kept.consent == Consent::Granted && !quotes {
+        if kept.consent() == Consent::Granted && !quotes {
             let reply = interaction.reply_id;
             self.record(&mut kept, Record::Interaction(interaction))?;
             if !went.replaces {
@@ -416,7 +453,7 @@ impl Shared {
         let time_ms = self.now_ms();
         let mut kept = self.kept();
         kept.catch_up()?;
-        if kept.consent != Consent::Granted {
+        if kept.consent() != Consent::Granted {
             return Ok(());
         }
         let Some(turn) = kept.ledger.turn(reply) else {
@@ -444,12 +481,39 @@ impl Shared {
         Ok(())
     }
 
+    /// Says a word on consent, after all that was said before. A refusal holds at once, whatever the
+    /// disk does; when this returns an error it is not written yet, and will be when there is room.
     pub fn set_consent(&self, consent: Consent) -> Result<(), LearnerError> {
         let mut kept = self.kept();
+        let heard = kept.catch_up();
         let granted = consent == Consent::Granted;
-        let record = journal::Consent { granted, time_ms: self.now_ms() };
-        self.record(&mut kept, Record::Consent(record))?;
-        kept.consent = consent;
+        let word = journal::Consent::said(granted, kept.said, self.now_ms());
+        let written = if granted {
+            heard?;
+            let written = self.record(&mut kept, Record::Consent(word));
+            if written.is_ok() {
+                (kept.said, kept.unwritten) = (Some(word), false);
+            }
+            written
+        } else {
+            (kept.said, kept.unwritten) = (Some(word), true);
+            // That it ends here is no fault of a candidate's.
+            if kept.store.in_trial()
+                && let Err(error) = kept.store.end_trial()
+            {
+                log::warn!("a session that a refusal ended counts as a try: {error}");
+            }
+            heard.and_then(|()| self.write_refusal(&mut kept))
+        };
+        self.put_in_force(&mut kept)?;
+        written
+    }
+
+    fn write_refusal(&self, kept: &mut Kept) -> Result<(), LearnerError> {
+        if let Some(word) = kept.said {
+            self.record(kept, Record::Consent(word))?;
+        }
+        kept.unwritten = false;
         Ok(())
     }
 
@@ -469,7 +533,7 @@ impl Shared {
     /// Later requests have the conversation itself to go by.
     pub fn retrieve(&self, surface: &str, turns: &[Message]) -> Vec<Shot> {
         let mut kept = self.kept();
-        if !kept.retrieval_enabled {
+        if !kept.retrieval_enabled || kept.consent() == Consent::Refused {
             return Vec::new();
         }
         self.shots(self.remembered(&mut kept), surface, turns, &[])
@@ -603,9 +667,15 @@ fn probe(model: &Model, adapter: &Adapter) -> Result<(), LearnerError> {
 }
 
 /// The adapter that the store names. One that can't be loaded is taken back, and the next best is
-/// tried: a broken adapter must not keep the app from its base model.
-fn load_in_force(model: &Model, store: &mut Store) -> Result<AdapterSet, LearnerError> {
-    while let Some(digest) = store.in_force().map(|g| g.digest) {
+/// tried: a broken adapter must not keep the app from its base model. Who refuses to be learned from
+/// gets the base model.
+fn load_in_force(
+    model: &Model,
+    store: &mut Store,
+    consent: Consent,
+) -> Result<AdapterSet, LearnerError> {
+    let named = |store: &Store| store.in_force().map(|g| g.digest);
+    while let Some(digest) = named(store).filter(|_| consent != Consent::Refused) {
         let loaded = store.adapter_bytes(&digest).map_err(LearnerError::from);
         match loaded.and_then(|bytes| load(model, &bytes)) {
             Ok(adapter) => {

@@ -30,4 +30,7 @@ void keys(const char *folder);
 /* capture.c: recording without a model, and export, on folders that begin like this one. */
 void capture(const char *folder);
 
+/* process.c: what a process may do to itself around a store, on folders that begin like this one. */
+void process(const char *folder);
+
 #endif

@@ -430,6 +430,7 @@ int main(int count, char **arguments) {
     little_memory(other);
     keys(arguments[1]);
     capture(arguments[1]);
+    process(arguments[1]);
     printf("%d checks passed\n", checks);
     return 0;
 }

@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use sapwood::{Config, Consent, Learner, Shown};
 use sapwood_kernels::Device;
@@ -165,6 +166,61 @@ fn all_that_a_store_keeps_is_exported() {
     assert_eq!(turns[0]["reply_id"], format!("{reply:032x}"));
     assert_eq!(turns[0]["reply"], "Fine.");
     assert!(failure(&["export", "--dir", dir, to]).contains("exported"), "it is not empty");
+}
+
+/// A conversation of one request, from a pipe.
+fn chat(arguments: &[&str], request: &str) -> Output {
+    let mut command = sapwood();
+    command.args(["chat", "-n", "2"]).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{request}\n").as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_conversation_is_kept_only_if_somebody_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("my.store");
+    let dir = text(&store);
+    let kept = || json(&["signals", "--dir", dir, "--json"])["signals"].as_array().unwrap().len();
+    for (consent, replies) in
+        [(None, 0), (Some("yes"), 1), (None, 2), (Some("no"), 2), (None, 2), (Some("yes"), 3)]
+    {
+        let mut arguments = vec!["--dir", dir];
+        arguments.extend(consent.iter().flat_map(|answer| ["--consent", answer]));
+        let output = chat(&arguments, "Triage: it broke");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{said}");
+        assert_eq!(kept(), replies, "{consent:?}: {said}");
+    }
+}
+
+#[test]
+fn a_key_belongs_to_its_store_and_is_never_made_for_one_that_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, moved) = (folder.path().join("first"), folder.path().join("second.work"));
+    assert!(failure(&["signals", "--dir", text(&store)]).contains("no store"));
+    assert!(!store.exists(), "reading makes nothing");
+    assert!(
+        chat(&["--dir", text(&store), "--consent", "yes"], "Triage: it broke").status.success()
+    );
+    std::fs::rename(&store, &moved).unwrap();
+    let dir = text(&moved);
+    let kept = |more: &[&str]| {
+        json(&[&["signals", "--dir", dir, "--json"], more].concat())["signals"].clone()
+    };
+    assert_eq!(kept(&[]).as_array().unwrap().len(), 1);
+    let elsewhere = folder.path().join("secret");
+    std::fs::rename(moved.join("key"), &elsewhere).unwrap();
+    for command in [&["signals", "--dir", dir][..], &["chat", "--dir", dir]] {
+        assert!(failure(command).contains("--key"), "{command:?}");
+    }
+    assert!(!moved.join("key").exists());
+    assert_eq!(kept(&["--key", text(&elsewhere)]).as_array().unwrap().len(), 1);
+    // Where keys were before they had a place in the store.
+    std::fs::rename(&elsewhere, moved.with_extension("key")).unwrap();
+    assert_eq!(kept(&[]).as_array().unwrap().len(), 1);
 }
 
 #[test]

@@ -184,6 +184,9 @@
 // The last slices were killed: it waits longer each time.
 #define SAPWOOD_HOLD_AFTER_KILLS (1 << 10)
 
+// The user refused to be learned from.
+#define SAPWOOD_HOLD_REFUSED (1 << 11)
+
 // The app: standing instructions.
 #define SAPWOOD_ROLE_SYSTEM 0
 

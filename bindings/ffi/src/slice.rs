@@ -32,6 +32,8 @@ pub enum Hold {
     TooLittleMemory,
     /// The last slices were killed: it waits longer each time.
     AfterKills,
+    /// The user refused to be learned from.
+    Refused,
 }
 
 impl From<&trigger::Hold> for Hold {
@@ -42,6 +44,7 @@ impl From<&trigger::Hold> for Hold {
             trigger::Hold::FewSessions { .. } => Hold::FewConversations,
             trigger::Hold::Cooldown { .. } => Hold::Cooldown,
             trigger::Hold::Device(obstacle) => obstacle.into(),
+            trigger::Hold::Refused => Hold::Refused,
         }
     }
 }

@@ -1,4 +1,9 @@
 //! [`RealDisk`]: a folder of the operating system.
+//!
+//! Two things of the process can turn against it. The folder is made absolute when it is opened, so
+//! that a later change of the current folder moves nothing. And no file that can be written is ever
+//! on descriptors 0 to 2: a daemon without a standard error would get a file of the store there, and
+//! the next line that anything in the process prints would go into it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -23,7 +28,7 @@ pub struct RealDisk {
 impl RealDisk {
     /// Opens `root`, making it if it is absent.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<RealDisk> {
-        let root = root.into();
+        let root = std::path::absolute(root.into())?;
         fs::create_dir_all(&root)?;
         Ok(RealDisk { root, open: Mutex::new(Vec::new()) })
     }
@@ -50,6 +55,7 @@ impl RealDisk {
             Some(at) => at,
             None => {
                 let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
+                let file = above_standard(file)?;
                 remember(&mut open, name, file)
             }
         };
@@ -67,6 +73,21 @@ fn remember(open: &mut Vec<(String, File)>, name: &str, file: File) -> usize {
     }
     open.push((name.to_owned(), file));
     open.len() - 1
+}
+
+/// The file on a descriptor that no stream of the process's goes by.
+#[cfg(unix)]
+fn above_standard(file: File) -> io::Result<File> {
+    use std::os::fd::AsRawFd;
+    if file.as_raw_fd() > 2 {
+        return Ok(file);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(&file, 3)?.into())
+}
+
+#[cfg(not(unix))]
+fn above_standard(file: File) -> io::Result<File> {
+    Ok(file)
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
@@ -103,7 +124,7 @@ impl Disk for RealDisk {
             use std::os::unix::fs::OpenOptionsExt;
             options.mode(0o600);
         }
-        let file = options.open(self.path(name))?;
+        let file = above_standard(options.open(self.path(name))?)?;
         let mut open = self.handles();
         open.retain(|(known, _)| known != name);
         remember(&mut open, name, file);
@@ -172,6 +193,7 @@ impl Disk for RealDisk {
     fn lock(&self, name: &str) -> io::Result<Lock> {
         let path = self.path(name);
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let file = above_standard(file)?;
         lock_file(&file)?;
         Ok(Lock::new(file))
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::{FOLDER, Journal, JournalError, Record, segment};
+use super::{Consent, FOLDER, Journal, JournalError, Record, segment};
 use crate::disk::at;
 
 /// A record and the random id that it was stored under.
@@ -40,8 +40,8 @@ pub struct Scan {
     pub entries: Vec<Entry>,
     /// One report per segment, oldest first.
     pub segments: Vec<SegmentReport>,
-    /// Whether the newest consent record allows journalling; `None` if there is none.
-    pub consent: Option<bool>,
+    /// The last word on consent; `None` if there is none.
+    pub consent: Option<Consent>,
 }
 
 impl Journal {
@@ -106,7 +106,9 @@ impl Scan {
         for entry in &self.entries {
             match &entry.record {
                 Record::Tombstone(tombstone) => gone.extend(tombstone.reply_ids.iter().copied()),
-                Record::Consent(consent) => self.consent = Some(consent.granted),
+                Record::Consent(said) if said.counts_after(self.consent) => {
+                    self.consent = Some(*said);
+                }
                 _ => {}
             }
         }

@@ -94,8 +94,25 @@ pub struct Tombstone {
 pub struct Consent {
     /// Whether it is allowed from now on.
     pub granted: bool,
-    /// When, in milliseconds since 1970.
+    /// When, in milliseconds since 1970; after all that its process had heard ([`Consent::said`]).
     pub time_ms: u64,
+}
+
+impl Consent {
+    /// What is said now, by whom has heard `last`: dated after it, whatever the clock says. So the
+    /// times of these records are the order in which they were said, over all processes, segments
+    /// and clocks.
+    pub fn said(granted: bool, last: Option<Consent>, now_ms: u64) -> Consent {
+        let after_ms = last.map_or(0, |last| last.time_ms.saturating_add(1));
+        Consent { granted, time_ms: now_ms.max(after_ms) }
+    }
+
+    /// Whether it counts instead of `other`. Of two that were said at one time, by processes that
+    /// had not heard each other, the refusal counts.
+    pub fn counts_after(&self, other: Option<Consent>) -> bool {
+        let order = |consent: Consent| (consent.time_ms, !consent.granted);
+        other.is_none_or(|other| order(*self) > order(other))
+    }
 }
 
 /// These replies went into the training of an adapter: its lineage.

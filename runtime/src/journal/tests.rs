@@ -59,7 +59,7 @@ fn every_kind_of_record_comes_back_as_it_was() {
     let scan = open(&disk).scan().unwrap();
     let found: Vec<Record> = scan.entries.into_iter().map(|entry| entry.record).collect();
     assert_eq!(found, records);
-    assert_eq!((scan.consent, scan.segments.len()), (Some(true), 1));
+    assert_eq!((scan.consent.map(|said| said.granted), scan.segments.len()), (Some(true), 1));
     assert_eq!(scan.segments[0].end, End::Footer);
 }
 
@@ -173,7 +173,7 @@ fn what_must_outlive_a_segment_does_wherever_the_power_fails() {
     assert!(journal.expire(&|digest| *digest == [1; 32], 92 * DAY).unwrap());
     let check = |scan: Scan, label: &str| {
         let records: Vec<Record> = scan.entries.into_iter().map(|entry| entry.record).collect();
-        assert_eq!(scan.consent, Some(true), "{label}");
+        assert_eq!(scan.consent.map(|said| said.granted), Some(true), "{label}");
         assert!(records.contains(&note(8)) && !records.contains(&note(5)), "{label}");
         assert!(records.contains(&used(1)), "{label}");
         records
@@ -294,7 +294,7 @@ fn what_outlives_its_segment_stays_the_same_record() {
     let copy = SimDisk::from_image(disk.image());
     assert!(journal.expire(&|_| false, 500).unwrap());
     let after = journal.scan().unwrap();
-    assert_eq!((after.entries.len(), after.consent), (1, Some(true)));
+    assert_eq!((after.entries.len(), after.consent.map(|said| said.granted)), (1, Some(true)));
     assert_eq!(after.entries[0].id, before);
     let mut there = open_with(&copy, limits);
     there.append(&Record::Consent(Consent { granted: false, time_ms: 3 }), 300).unwrap();
@@ -303,7 +303,11 @@ fn what_outlives_its_segment_stays_the_same_record() {
         copy.create(&path).unwrap();
         copy.append(&path, &bytes).unwrap();
     }
-    assert_eq!(there.scan().unwrap().consent, Some(false), "an older one never wins");
+    assert_eq!(
+        there.scan().unwrap().consent.map(|said| said.granted),
+        Some(false),
+        "an older one never wins"
+    );
 }
 
 #[test]

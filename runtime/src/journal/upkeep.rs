@@ -76,7 +76,8 @@ impl Journal {
         in_use: &dyn Fn(&[u8; 32]) -> bool,
     ) -> Result<Vec<(u128, Record)>, JournalError> {
         let (mut going, mut staying) = (Vec::new(), HashSet::new());
-        let mut consent = None;
+        // The last word, and the id of its record if that goes.
+        let (mut last, mut consent) = (None, None);
         for name in self.segment_names()? {
             let Some(contents) = self.segment(&name)? else { continue };
             let goes = expired.contains(&name);
@@ -89,8 +90,9 @@ impl Journal {
                     Some(Record::Feedback(made)) if !goes => {
                         staying.insert(made.reply_id);
                     }
-                    Some(Record::Consent(given)) => {
-                        consent = goes.then_some((id, Record::Consent(given)))
+                    Some(Record::Consent(said)) if said.counts_after(last) => {
+                        last = Some(said);
+                        consent = goes.then_some((id, Record::Consent(said)));
                     }
                     Some(record) if goes => going.push((id, record)),
                     _ => {}

@@ -133,6 +133,8 @@ pub enum Hold {
     },
     /// The device is not free for it.
     Device(Obstacle),
+    /// The user refused to be learned from.
+    Refused,
 }
 
 impl fmt::Display for Why {
@@ -163,6 +165,7 @@ impl fmt::Display for Hold {
             }
             Hold::Cooldown { left_ms } => write!(f, "trained recently, {left_ms} ms to wait"),
             Hold::Device(obstacle) => write!(f, "{obstacle}"),
+            Hold::Refused => write!(f, "the user refused to be learned from"),
         }
     }
 }

@@ -159,7 +159,9 @@ impl Governor {
             now: self.began.elapsed(),
             device: self.shared.device(),
             replying: self.shared.foreground.is_busy(),
-            asked: self.asked.is_requested() || self.shared.forgetting.is_entered(),
+            asked: self.asked.is_requested()
+                || self.shared.forgetting.is_entered()
+                || self.shared.refused.load(Ordering::Relaxed),
         }
     }
 

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use sapwood_models::{Adapter, Stop};
 
 use crate::config::Learning;
+use crate::consent::Consent;
 use crate::error::LearnerError;
 use crate::learn::gate::Verdict;
 use crate::learn::train::{TrainConfig, Trainer};
@@ -131,10 +132,16 @@ impl Learner {
         self.shared.kept().catch_up()?;
         self.shared.expire()?;
         self.shared.shred(&mut self.shared.kept());
+        if self.shared.kept().consent() == Consent::Refused {
+            return Ok(nothing_trained(waiting([Hold::Refused])));
+        }
         let deadline = Instant::now().checked_add(budget.time);
         let governor = match Governor::new(&self.shared, stop, budget.time)? {
             Ok(governor) => governor,
-            Err(obstacles) => return Ok(nothing_trained(Outcome::Waiting(forbidden(obstacles)))),
+            Err(obstacles) => {
+                let holds = obstacles.into_iter().map(Hold::Device);
+                return Ok(nothing_trained(waiting(holds)));
+            }
         };
         self.shared.join_segments();
         let stop = &governor.stop();
@@ -156,6 +163,9 @@ impl Learner {
     /// measured until then is not measured again when the same adapter comes back.
     pub fn consider(&self, adapter: &[u8], stop: &Stop) -> Result<Outcome, LearnerError> {
         let mut progress = self.shared.training.lock().expect("nothing panics under this lock");
+        if self.shared.kept().consent() == Consent::Refused {
+            return Ok(waiting([Hold::Refused]));
+        }
         let pace = Pace::new(None, stop);
         let mut slice = Slice { shared: &self.shared, steps: None, pace, progress: &mut progress };
         let digest = self.shared.stage(adapter, None)?;
@@ -295,9 +305,9 @@ pub(crate) fn checkpoint_lineage(bytes: &[u8]) -> Option<Vec<u128>> {
 }
 
 /// Not now, whatever there is to learn.
-fn forbidden(obstacles: Vec<Obstacle>) -> Decision {
-    let hold = obstacles.into_iter().map(Hold::Device).collect();
-    Decision { train: false, why: Vec::new(), hold }
+fn waiting(hold: impl IntoIterator<Item = Hold>) -> Outcome {
+    let hold = hold.into_iter().collect();
+    Outcome::Waiting(Decision { train: false, why: Vec::new(), hold })
 }
 
 fn nothing_trained(outcome: Outcome) -> SliceReport {

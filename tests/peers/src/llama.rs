@@ -16,6 +16,7 @@ use llama_cpp_2::{LlamaBackendDeviceType, list_llama_ggml_backend_devices};
 
 use crate::Result;
 use crate::compare::argmax;
+use crate::data::THREADS;
 
 /// llama.cpp may be initialized once in a process.
 pub(crate) fn backend() -> &'static LlamaBackend {
@@ -50,14 +51,14 @@ pub struct Speed {
 }
 
 impl Llama {
-    /// Opens a model file.
+    /// Opens a model file, to compute on [`THREADS`] threads.
     ///
     /// # Errors
     /// If llama.cpp refuses it. `LLAMA_LOG=1` shows why.
     pub fn open(path: &Path) -> Result<Self> {
         let params = LlamaModelParams::default().with_n_gpu_layers(0);
         let model = LlamaModel::load_from_file(backend(), path, &params)?;
-        Ok(Llama { model, adapter: None, threads: 2, gpu: None })
+        Ok(Llama { model, adapter: None, threads: THREADS as i32, gpu: None })
     }
 
     /// Opens a model file with all its layers on llama.cpp's first GPU.

@@ -64,7 +64,8 @@ impl App {
 
     pub fn found(&self) -> Result<Found, LearnerError> {
         let scan = self.journal.scan()?;
-        let mut found = Found { consent: scan.consent, ..Found::default() };
+        let mut found =
+            Found { consent: scan.consent.map(|said| said.granted), ..Found::default() };
         for entry in scan.entries {
             let what = match entry.record {
                 Record::Tombstone(tombstone) => {

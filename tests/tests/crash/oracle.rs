@@ -151,7 +151,7 @@ impl Ours {
         let live = store.generations().iter().filter(|known| LIVE.contains(&known.state));
         Answers {
             notes: notes.collect(),
-            consent: scan.consent,
+            consent: scan.consent.map(|said| said.granted),
             live: live
                 .map(|known| {
                     let bytes = store.adapter_bytes(&known.digest).unwrap();

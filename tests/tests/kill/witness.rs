@@ -28,14 +28,20 @@ impl Adapters {
         self.live.iter().find(|(_, is)| *is == state).map(|(digest, _)| digest)
     }
 
-    /// One of each role at most, and in force is the candidate or what is active.
-    fn is_sound(&self) -> bool {
+    /// One of each role at most, and in force is the candidate or what is active; after a refusal
+    /// nothing but the base.
+    fn is_sound(&self, refused: bool) -> bool {
         let unique = ["Active", "Fallback", "Probation"]
             .iter()
             .all(|role| self.live.values().filter(|state| state == role).count() <= 1);
         let active = self.in_state("Active").map_or("base", String::as_str);
         let candidate = self.in_state("Probation").map(String::as_str);
-        unique && (self.in_force == active || Some(self.in_force.as_str()) == candidate)
+        let in_force = self.in_force.as_str();
+        unique
+            && match refused {
+                true => in_force == "base",
+                false => in_force == active || Some(in_force) == candidate,
+            }
     }
 
     /// Whose state is another one now: from what, to what (`-` without a file).
@@ -178,7 +184,7 @@ impl Witness {
         if let Some(digest) = now.live.keys().find(|digest| self.refused.contains(*digest)) {
             return Err(format!("adapter {digest} was taken back and is here again"));
         }
-        if !now.is_sound() {
+        if !now.is_sound(self.consent == "Refused") {
             return Err(format!("a wrong adapter is in force: {now:?}"));
         }
         self.adapters = now;

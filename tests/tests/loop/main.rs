@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod consent;
 mod conversation;
 mod device;
 mod export;

@@ -1,6 +1,6 @@
 //! `sapwood chat`: a conversation in the terminal that teaches the model.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use sapwood::signal::{Rating, Signal};
@@ -18,6 +18,10 @@ pub struct Arguments {
     model: ModelArguments,
     #[command(flatten)]
     store: StoreArguments,
+    /// Whether what you say and do here may be kept, encrypted, to learn from it; asked if it was
+    /// never said
+    #[arg(long, value_name = "yes|no")]
+    consent: Option<Answer>,
     /// Standing instructions
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
@@ -28,6 +32,12 @@ pub struct Arguments {
     sampling: SamplingArguments,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Answer {
+    Yes,
+    No,
+}
+
 const HELP: &str = "\
 /edit TEXT   what the reply should have been      /good /bad   rate the reply
 /again       another reply                        /use         you used it as it is
@@ -36,7 +46,7 @@ const HELP: &str = "\
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let learner = Learner::open(arguments.model.open()?, arguments.store.config()?)?;
-    learner.set_consent(Consent::Granted)?;
+    ask(&learner, arguments)?;
     let chat = learner.chat("chat", arguments.system.as_deref(), Vec::new())?;
     let mut session = Session { learner, chat, arguments, last: None };
     eprintln!("{HELP}\n");
@@ -53,6 +63,33 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             eprintln!("{error}");
         }
     }
+}
+
+/// Nothing is kept before somebody says so: in an option, or when asked at a terminal.
+fn ask(learner: &Learner, arguments: &Arguments) -> Result<(), Failure> {
+    let said = match (arguments.consent, learner.consent()) {
+        (Some(Answer::Yes), _) => Some(Consent::Granted),
+        (Some(Answer::No), _) => Some(Consent::Refused),
+        (None, Consent::Unasked) if std::io::stdin().is_terminal() => {
+            eprint!(
+                "May what you say and do here be kept in {}, encrypted, to learn from it?\n\
+                 It never leaves this machine. [y/N] ",
+                arguments.store.dir.display()
+            );
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line)?;
+            let yes = ["y", "yes"].contains(&line.trim().to_lowercase().as_str());
+            Some(if yes { Consent::Granted } else { Consent::Refused })
+        }
+        (None, _) => None,
+    };
+    if let Some(consent) = said {
+        learner.set_consent(consent)?;
+    }
+    if learner.consent() != Consent::Granted {
+        eprintln!("Nothing is kept, and nothing learned; --consent yes allows it.\n");
+    }
+    Ok(())
 }
 
 struct Session<'a> {

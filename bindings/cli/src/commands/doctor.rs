@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let mut sound = opened.is_ok();
     let store = match opened {
-        Ok((model, _)) if arguments.store.dir.is_dir() => {
+        Ok((model, _)) if arguments.store.exists() => {
             let learner = arguments
                 .store
                 .config()

@@ -1,6 +1,7 @@
 //! `sapwood adapters`, `rollback` and `signals`: what a store holds.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use sapwood::store::hex;
 use sapwood::{Config, Learner};
@@ -25,47 +26,70 @@ pub struct StoreArguments {
     /// Folder of the store
     #[arg(long, default_value = "sapwood-store", value_name = "DIR")]
     pub dir: PathBuf,
-    /// File with the 32-byte key; made beside the store if it is absent
+    /// File with the 32-byte key [default: DIR/key, made with the store]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
 }
 
 impl StoreArguments {
-    /// The store's configuration, with its key.
+    /// The store's configuration, with its key; a new key for a new store.
     ///
     /// A key file is what a terminal has; apps keep the key in the platform's key store.
     pub fn config(&self) -> Result<Config, Failure> {
-        let path = self.key.clone().unwrap_or_else(|| self.dir.with_extension("key"));
-        let key = match std::fs::read(&path) {
-            Ok(bytes) => bytes
-                .try_into()
-                .map_err(|_| format!("{} is not a key: it must have 32 bytes", path.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => new_key(&path)?,
-            Err(error) => return Err(format!("cannot read {}: {error}", path.display()).into()),
-        };
-        Ok(Config::new(&self.dir, key))
+        let place = self.key.clone().unwrap_or_else(|| self.dir.join("key"));
+        let beside = self.dir.with_extension("key");
+        // Where it was made before it got its place in the store.
+        let old = self.key.is_none().then_some(beside).filter(|path| path.is_file());
+        match [Some(place.clone()), old].into_iter().flatten().find(|path| path.exists()) {
+            Some(path) => Ok(Config::new(&self.dir, read_key(&path)?)),
+            None if self.exists() => Err(format!(
+                "the store in {} is there, but not its key {}: name the key's file with --key",
+                self.dir.display(),
+                place.display(),
+            )
+            .into()),
+            None => Ok(Config::new(&self.dir, new_key(&place)?)),
+        }
+    }
+
+    /// Whether there is a store in the folder.
+    pub fn exists(&self) -> bool {
+        self.dir.join("k").is_dir()
     }
 }
 
-fn new_key(path: &PathBuf) -> Result<[u8; 32], Failure> {
-    use std::io::Write;
+fn read_key(path: &Path) -> Result<[u8; 32], Failure> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| format!("cannot read the key {}: {error}", path.display()))?;
+    let length = format!("{} is not a key: it must have 32 bytes", path.display());
+    Ok(bytes.try_into().map_err(|_| length)?)
+}
+
+/// A new key in a file that is there whole, or not at all.
+fn new_key(path: &Path) -> Result<[u8; 32], Failure> {
     let key: [u8; 32] = sapwood::seal::random()?;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options
-        .open(path)
-        .map_err(|error| format!("cannot make the key {}: {error}", path.display()))?;
-    file.write_all(&key)?;
-    file.sync_all()?;
+    let new = path.with_extension("new");
+    let write = || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&new)?;
+        file.write_all(&key)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    };
+    write().map_err(|error| format!("cannot make the key {}: {error}", path.display()))?;
     Ok(key)
 }
 
 impl Arguments {
     /// The store, which must be there already.
     pub fn open(&self) -> Result<Learner, Failure> {
-        if !self.store.dir.is_dir() {
+        if !self.store.exists() {
             return Err(format!("there is no store in {}", self.store.dir.display()).into());
         }
         Ok(Learner::open(self.model.open()?, self.store.config()?)?)

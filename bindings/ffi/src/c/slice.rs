@@ -80,6 +80,8 @@ pub const SAPWOOD_HOLD_TOO_HOT: u32 = 1 << 8;
 pub const SAPWOOD_HOLD_TOO_LITTLE_MEMORY: u32 = 1 << 9;
 /// The last slices were killed: it waits longer each time.
 pub const SAPWOOD_HOLD_AFTER_KILLS: u32 = 1 << 10;
+/// The user refused to be learned from.
+pub const SAPWOOD_HOLD_REFUSED: u32 = 1 << 11;
 
 fn bit(hold: Hold) -> u32 {
     match hold {
@@ -94,6 +96,7 @@ fn bit(hold: Hold) -> u32 {
         Hold::TooHot => SAPWOOD_HOLD_TOO_HOT,
         Hold::TooLittleMemory => SAPWOOD_HOLD_TOO_LITTLE_MEMORY,
         Hold::AfterKills => SAPWOOD_HOLD_AFTER_KILLS,
+        Hold::Refused => SAPWOOD_HOLD_REFUSED,
     }
 }
 
