@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # With --soak alone: hostile files and callers, ten minutes for each target, with AddressSanitizer.
-# What it finds lies in tests/fuzz/artifacts. What was found before, part rust runs every time.
+# What it finds lies in tests/fuzz/artifacts. What was found before, part edges runs every time.
 # needs: build
 . "$(dirname "$0")/common.sh"
 

@@ -110,6 +110,7 @@ fn training_asks_before_every_program_and_none_is_long() {
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn training_makes_way_for_replies() {
     let (_, learner) = resume(&taught(), 100_000);
     slice(&learner, Some(1));

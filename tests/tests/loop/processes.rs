@@ -145,6 +145,7 @@ fn a_second_learner_notices_that_something_was_forgotten_before_it_does_anything
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn what_was_acknowledged_while_somebody_forgot_is_there() {
     let dir = std::env::temp_dir().join(format!("sapwood-processes-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);

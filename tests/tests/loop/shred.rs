@@ -214,6 +214,7 @@ fn no_key_that_is_left_opens_what_was_forgotten() {
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn killed_at_any_instant_it_is_all_there_or_gone_and_the_next_opening_ends_it() {
     let (disk, keys, learner) = told();
     learner.flush().unwrap();
@@ -295,6 +296,7 @@ fn a_key_that_is_not_destroyed_yet_is_not_called_shredded() {
 }
 
 #[test]
+#[ignore = "long: tests/run --only learning"]
 fn a_full_disk_delays_it_and_gets_its_room_back() {
     for step in 0..200 {
         let (disk, keys, learner) = told();
