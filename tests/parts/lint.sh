@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Formatting, clippy's remarks, shell scripts.
 # needs: build packages
+# touches: Cargo kernels models runtime bindings tests ios android .ci
 . "$(dirname "$0")/common.sh"
 
 check "formatted (cargo fmt --check)" cargo fmt --all --check
