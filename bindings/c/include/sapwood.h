@@ -135,7 +135,7 @@
 // Replies and signals are stored, sealed, on this device.
 #define SAPWOOD_CONSENT_GRANTED 1
 
-// Nothing is stored.
+// Nothing is stored, shown to the model, or trained on, and the base model answers.
 #define SAPWOOD_CONSENT_REFUSED 2
 
 // Nothing was done; `holds` says why.
@@ -633,7 +633,9 @@ int32_t sapwood_signal(const sapwood_learner *learner,
                        const char *text,
                        uint32_t shown_tokens);
 
-// Allows or stops keeping what the user does: one of SAPWOOD_CONSENT_. Durable when it returns.
+// Allows or stops keeping what the user does, and using what was kept and learned: one of
+// SAPWOOD_CONSENT_. Durable when it returns; a refusal holds at once, also where the disk has no
+// room to write it.
 int32_t sapwood_set_consent(const sapwood_learner *learner, uint32_t consent);
 
 // Whether what the user does is kept: one of SAPWOOD_CONSENT_.

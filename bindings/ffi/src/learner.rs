@@ -60,7 +60,8 @@ impl Learner {
         self.fence.call(|| self.learner.signal(reply, signal))
     }
 
-    /// Allows or stops keeping what the user does. Durable when it returns.
+    /// Allows or stops keeping what the user does, and using what was kept and learned. Durable when
+    /// it returns; a refusal holds at once, also where the disk has no room to write it.
     pub fn set_consent(&self, consent: Consent) -> Result<(), LearnerError> {
         self.fence.call(|| self.learner.set_consent(consent.into()))
     }

@@ -18,7 +18,7 @@ pub enum Consent {
     Unasked,
     /// Replies and signals are stored, sealed, on this device.
     Granted,
-    /// Nothing is stored.
+    /// Nothing is stored, shown to the model, or trained on, and the base model answers.
     Refused,
 }
 

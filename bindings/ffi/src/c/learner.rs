@@ -120,10 +120,12 @@ pub(super) unsafe fn signal(
 pub const SAPWOOD_CONSENT_UNASKED: u32 = 0;
 /// Replies and signals are stored, sealed, on this device.
 pub const SAPWOOD_CONSENT_GRANTED: u32 = 1;
-/// Nothing is stored.
+/// Nothing is stored, shown to the model, or trained on, and the base model answers.
 pub const SAPWOOD_CONSENT_REFUSED: u32 = 2;
 
-/// Allows or stops keeping what the user does: one of SAPWOOD_CONSENT_. Durable when it returns.
+/// Allows or stops keeping what the user does, and using what was kept and learned: one of
+/// SAPWOOD_CONSENT_. Durable when it returns; a refusal holds at once, also where the disk has no
+/// room to write it.
 // SAFETY: no pointer but the handle is involved.
 #[unsafe(no_mangle)]
 pub extern "C" fn sapwood_set_consent(learner: Option<&sapwood_learner>, consent: u32) -> i32 {
