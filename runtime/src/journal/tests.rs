@@ -311,6 +311,29 @@ fn what_outlives_its_segment_stays_the_same_record() {
 }
 
 #[test]
+fn the_last_word_on_consent_is_the_latest_and_at_one_time_the_refusal() {
+    let word = |granted, time_ms| Consent { granted, time_ms };
+    assert_eq!(Consent::said(true, None, 7), word(true, 7));
+    assert_eq!(Consent::said(false, Some(word(true, 7)), 9), word(false, 9));
+    // However far the clock is behind what was heard.
+    assert_eq!(Consent::said(false, Some(word(true, 7)), 3), word(false, 8));
+    assert!(word(true, 0).counts_after(None));
+    assert!(word(true, 2).counts_after(Some(word(false, 1))));
+    assert!(!word(true, 1).counts_after(Some(word(false, 2))));
+    assert!(word(false, 1).counts_after(Some(word(true, 1))));
+    assert!(!word(true, 1).counts_after(Some(word(false, 1))));
+    assert!(!word(false, 1).counts_after(Some(word(false, 1))));
+
+    // The segment that begins first holds the last word, and is read first.
+    let disk = SimDisk::new();
+    let (mut first, mut second) = (open(&disk), open(&disk));
+    first.append(&note(1), 10).unwrap();
+    second.append(&Record::Consent(word(true, 20)), 20).unwrap();
+    first.append(&Record::Consent(word(false, 30)), 30).unwrap();
+    assert_eq!(open(&disk).scan().unwrap().consent, Some(word(false, 30)));
+}
+
+#[test]
 fn a_real_folder_keeps_the_journal() {
     let root = std::env::temp_dir().join(format!("sapwood-journal-{}", std::process::id()));
     let seal = Arc::new(Seal::new([7; 32]));

@@ -131,6 +131,22 @@ fn a_consent_outlives_its_segment_unless_there_is_a_later_one() {
 }
 
 #[test]
+fn the_last_word_on_consent_outlives_its_segment_before_an_older_one_in_a_later_segment() {
+    let word = |granted, time_ms| Record::Consent(Consent { granted, time_ms });
+    let disk = SimDisk::new();
+    let mut journal = open(&disk, LIMITS);
+    // Said by a process whose clock was ahead, then by one that had not heard it.
+    journal.append(&word(false, 9_000), 0).unwrap();
+    journal.close(0).unwrap();
+    journal.append(&word(true, 1000), 1000).unwrap();
+    journal.close(1000).unwrap();
+    assert!(journal.expire(&|_| true, 1700).unwrap());
+    let found = journal.scan().unwrap();
+    let last = Consent { granted: false, time_ms: 9_000 };
+    assert_eq!((found.consent, found.entries.len()), (Some(last), 2));
+}
+
+#[test]
 fn eight_finished_segments_are_joined_and_seven_are_not() {
     for (count, joined) in [(7, 0), (8, 8), (9, 9)] {
         let disk = SimDisk::new();
