@@ -24,6 +24,9 @@ extern int checks;
 /* A reply to a request, without streaming. */
 sapwood_reply ask(sapwood_learner *learner, const char *request, uint32_t max_tokens);
 
+/* How many replies are kept. */
+int kept(const sapwood_learner *learner);
+
 /* keys.c: what opens a store, on folders that begin like this one. */
 void keys(const char *folder);
 

@@ -56,18 +56,6 @@ static int32_t destroy_epoch(uint64_t epoch, void *user) {
     return SAPWOOD_KEYS_DONE;
 }
 
-static int32_t count(const sapwood_sample *sample, void *user) {
-    (void)sample;
-    ++*(int *)user;
-    return 0;
-}
-
-static int kept(const sapwood_learner *learner) {
-    int samples = 0;
-    OK(sapwood_samples(learner, count, &samples));
-    return samples;
-}
-
 /* What opening says, and that it names a way out. */
 static void refused(const sapwood_config *config, int32_t status, const char *advice) {
     sapwood_learner *none = NULL;

@@ -26,6 +26,18 @@ static int32_t on_text(const char *text, void *user) {
     return stream->cancel_after > 0 && stream->pieces >= stream->cancel_after;
 }
 
+static int32_t count(const sapwood_sample *sample, void *user) {
+    (void)sample;
+    ++*(int *)user;
+    return 0;
+}
+
+int kept(const sapwood_learner *learner) {
+    int samples = 0;
+    OK(sapwood_samples(learner, count, &samples));
+    return samples;
+}
+
 static sapwood_learner *open_in(const char *folder) {
     sapwood_training training = {.size = sizeof training, .examples = 1, .conversations = 1};
     training.steps = 4;

@@ -21,18 +21,6 @@ static void reply_in(sapwood_learner *learner) {
     sapwood_string_free(reply.text);
 }
 
-static int32_t count(const sapwood_sample *sample, void *user) {
-    (void)sample;
-    ++*(int *)user;
-    return 0;
-}
-
-static int kept(const sapwood_learner *learner) {
-    int samples = 0;
-    OK(sapwood_samples(learner, count, &samples));
-    return samples;
-}
-
 /* A daemon has closed its streams, and something in it prints all the same. */
 static void without_streams(const char *folder) {
     static const char line[] = "gateway: recorded one\n";

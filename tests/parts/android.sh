@@ -8,11 +8,11 @@
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/languages.sh"
 
-work=$cache/android/work api=$cache/android/api-9.1.1
+work=$cache/android/work
 # Stand-ins for the classes that a list names, for apps that run on Android 8 too.
 standins() {
   python3 tests/android/standins.py "tests/android/$1" \
-    "$api/package/lib/android/android-platform-21-37-merged.d.ts" 26 "$work/platform"
+    "$android_api/package/lib/android/android-platform-21-37-merged.d.ts" 26 "$work/platform"
 }
 
 # A module's manifest, with the package that Gradle takes from the module's namespace, and its
@@ -32,7 +32,7 @@ android_resources() {
 
 if ! kotlin || ! install aapt android-framework-res ||
   ! { command -v javac >/dev/null || install openjdk-17-jdk-headless; } ||
-  ! npm_package @nativescript/types-android 9.1.1 "$api"; then
+  ! android_types; then
   missing "there is no JDK, JNA, JUnit or aapt2, or a package of npm's could not be had"
   exit 1
 fi

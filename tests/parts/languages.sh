@@ -2,7 +2,7 @@
 # What the languages' parts share; sourced after common.sh. The library, the generator and the command
 # are those that the part `build` made: SAPWOOD_BUILT tells the packages' scripts so.
 export SAPWOOD_BUILT=$built
-kotlin_version=2.4.20
+kotlin_version=2.4.20 android_types_version=9.1.1
 
 # An adapter for the built-in model, for the languages' tests: made by the command in a moment. Parts
 # make it side by side, so it gets its name when it is whole.
@@ -26,6 +26,10 @@ kotlin() {
   install libjna-java junit4 || return 1
   npm_package kotlin-compiler $kotlin_version "$cache/kotlin/$kotlin_version"
 }
+
+# The signatures of Android's platform, in $android_api.
+android_api=$cache/android/api-$android_types_version
+android_types() { npm_package @nativescript/types-android $android_types_version "$android_api"; }
 
 # What Kotlin is compiled and run with.
 kotlin_classes() {

@@ -3,10 +3,10 @@
 # the first build, because it mostly waits. A part that misses something says so itself.
 # cores: 0
 . "$(dirname "$0")/common.sh"
+. "$(dirname "$0")/languages.sh"
 
 wants() { [[ " ${SAPWOOD_PARTS:-all} " == *" all "* || " ${SAPWOOD_PARTS:-all} " == *" $1 "* ]]; }
 packages=()
-# What a package only recommends is left out; what is asked of the kernel or of hardware as well.
 wants lint && packages+=(shellcheck)
 wants gpu && packages+=(libvulkan1 mesa-vulkan-drivers libegl1 libgl1-mesa-dri)
 wants peers && packages+=(cmake clang libclang-dev)
@@ -24,6 +24,6 @@ for manifest in Cargo.toml tests/peers/Cargo.toml; do
   cargo fetch --quiet --locked --manifest-path "$manifest" || true
 done
 if wants kotlin || wants android; then
-  npm_package kotlin-compiler 2.4.20 "$cache/kotlin/2.4.20" || true
+  npm_package kotlin-compiler $kotlin_version "$cache/kotlin/$kotlin_version" || true
 fi
-if wants android; then npm_package @nativescript/types-android 9.1.1 "$cache/android/api-9.1.1" || true; fi
+if wants android; then android_types || true; fi

@@ -50,10 +50,10 @@ count_tests() {
 # package and its name. Times of single tests are an unstable option of the runner's, not of what
 # is tested.
 run_tests() {
-  local folder=$1 target=$2 home program status=0 found=0
+  local folder=$1 target=$2 home program status found=0
   shift 2
   while read -r _ _ _ home program; do
-    found=1
+    found=1 status=0
     RUSTC_BOOTSTRAP=1 SAPWOOD_BUILT=$built timeout "${SAPWOOD_TEST_TIMEOUT:-1500}" \
       "${runner[@]}" "$home" "$program" --show-output -Zunstable-options --report-time "$@" \
       >"$log" 2>&1 </dev/null || status=$?

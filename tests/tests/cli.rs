@@ -218,9 +218,15 @@ fn a_key_belongs_to_its_store_and_is_never_made_for_one_that_exists() {
     }
     assert!(!moved.join("key").exists());
     assert_eq!(kept(&["--key", text(&elsewhere)]).as_array().unwrap().len(), 1);
-    // Where keys were before they had a place in the store.
+    // Where keys were before they had a place in the store: of this one, not of a new one.
     std::fs::rename(&elsewhere, moved.with_extension("key")).unwrap();
     assert_eq!(kept(&[]).as_array().unwrap().len(), 1);
+    let other = folder.path().join("second.home");
+    assert!(chat(&["--dir", text(&other)], "Triage: it broke").status.success());
+    let key = |path: &Path| std::fs::read(path).unwrap();
+    assert_ne!(key(&other.join("key")), key(&moved.with_extension("key")));
+    let mut names = std::fs::read_dir(&other).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.all(|name| !name.to_string_lossy().ends_with(".new")));
 }
 
 #[test]

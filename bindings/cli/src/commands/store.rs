@@ -38,8 +38,9 @@ impl StoreArguments {
     pub fn config(&self) -> Result<Config, Failure> {
         let place = self.key.clone().unwrap_or_else(|| self.dir.join("key"));
         let beside = self.dir.with_extension("key");
-        // Where it was made before it got its place in the store.
-        let old = self.key.is_none().then_some(beside).filter(|path| path.is_file());
+        // Where it was made before it got its place in the store. A new store has no such key: what
+        // lies there is another store's.
+        let old = Some(beside).filter(|path| self.key.is_none() && self.exists() && path.is_file());
         match [Some(place.clone()), old].into_iter().flatten().find(|path| path.exists()) {
             Some(path) => Ok(Config::new(&self.dir, read_key(&path)?)),
             None if self.exists() => Err(format!(
@@ -65,25 +66,29 @@ fn read_key(path: &Path) -> Result<[u8; 32], Failure> {
     Ok(bytes.try_into().map_err(|_| length)?)
 }
 
-/// A new key in a file that is there whole, or not at all.
+/// A new key in a file that is there whole, or not at all; the key of whoever was faster.
 fn new_key(path: &Path) -> Result<[u8; 32], Failure> {
     let key: [u8; 32] = sapwood::seal::random()?;
-    let new = path.with_extension("new");
+    let new = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&new)?;
-        file.write_all(&key)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
+        // A link replaces nothing, as a renamed file would.
+        let made = file.write_all(&key).and_then(|()| file.sync_all());
+        let made = made.and_then(|()| std::fs::hard_link(&new, path));
+        std::fs::remove_file(&new).and(made)
     };
-    write().map_err(|error| format!("cannot make the key {}: {error}", path.display()))?;
-    Ok(key)
+    match write() {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_key(path),
+        Err(error) => Err(format!("cannot make the key {}: {error}", path.display()).into()),
+        Ok(()) => Ok(key),
+    }
 }
 
 impl Arguments {
