@@ -2,29 +2,30 @@
 //!
 //! A keyboard or share extension has neither the memory nor the time to load a model, but it may be
 //! where the user edits a reply. It appends to the same journal as the app, in segments of its own
-//! and without a lock; a [`Learner`] of the app takes that in before its next reply, signal or
+//! and without a lock; a [`Learner`](crate::Learner) of the app takes that in before its next reply, signal or
 //! slice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sapwood_models::Message;
+use sapwood_models::{Message, Role};
 
+use crate::chat::MAX_NEW_BYTES;
 use crate::config::{Clock, Config};
 use crate::consent::Consent;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::Disk;
 use crate::error::LearnerError;
-use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record, StopReason, Turn};
-use crate::learner::Learner;
+use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record, Turn};
 use crate::seal::random;
 use crate::signal::Signal;
 use crate::store::Digest;
+use crate::transcript::Transcript;
 use crate::vault::{KeyProvider, Vault, VaultError};
 
 /// A reply that was shown in a process without a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown {
-    /// Part of the app, as for [`Learner::chat`].
+    /// Part of the app, as for [`Learner::chat`](crate::Learner::chat).
     pub surface: String,
     /// Names the conversation; any number that no other conversation has.
     pub conversation: u128,
@@ -57,32 +58,17 @@ struct Kept {
     conversations: HashSet<u128>,
     /// Conversations that may quote what was forgotten meanwhile.
     silenced: HashSet<u128>,
+    /// The newest reply of each conversation recorded here, and the conversation up to it.
+    answered: HashMap<u128, (u128, Transcript)>,
 }
 
-impl Learner {
-    /// Opens the store of `config` for recording alone: no model, no adapter, no lock. Any number
-    /// of processes may do so beside one that has a learner.
-    ///
-    /// # Errors
-    /// A folder that can't be used, or keys that can't be had.
-    pub fn open_capture(config: &Config) -> Result<Capture, LearnerError> {
-        let dir = config.dir.clone();
-        let disk = RealDisk::open(&dir).map_err(|source| LearnerError::Folder { dir, source })?;
-        Learner::open_capture_on(Arc::new(disk), config)
-    }
-
-    /// As [`Learner::open_capture`], on any disk.
-    ///
-    /// # Errors
-    /// As [`Learner::open_capture`].
-    pub fn open_capture_on(disk: Arc<dyn Disk>, config: &Config) -> Result<Capture, LearnerError> {
+impl Capture {
+    pub(crate) fn open(disk: Arc<dyn Disk>, config: &Config) -> Result<Capture, LearnerError> {
         let (keys, clock) = (config.keys.clone(), config.clock.clone());
         let kept = Mutex::new(Kept::open(&disk, &keys)?);
         Ok(Capture { disk, keys, clock, kept })
     }
-}
 
-impl Capture {
     /// Whether anything may be kept, as the user last said in any process.
     ///
     /// # Errors
@@ -106,9 +92,19 @@ impl Capture {
             return Ok(None);
         }
         let conversation = shown.conversation;
-        kept.append(Record::Interaction(shown.interaction(reply_id, time_ms)), time_ms)?;
+        let asked = shown.asked();
+        let answered = asked.with(Message::new(Role::Assistant, &shown.reply));
+        let (follows, new) = kept.new_in(conversation, &asked);
+        let bytes = new.iter().map(|message| message.content.len()).sum::<usize>();
+        if bytes + shown.reply.len() > MAX_NEW_BYTES {
+            let bytes = bytes + shown.reply.len();
+            return Err(LearnerError::TurnTooLong { bytes, limit: MAX_NEW_BYTES });
+        }
+        let made = shown.interaction(reply_id, time_ms, follows, &new);
+        kept.append(Record::Interaction(made), time_ms)?;
         kept.replies.insert(reply_id);
         kept.conversations.insert(conversation);
+        kept.answered.insert(conversation, (reply_id, answered));
         Ok(Some(reply_id))
     }
 
@@ -126,7 +122,8 @@ impl Capture {
         if !kept.replies.contains(&reply) {
             return Err(LearnerError::UnknownReply { reply });
         }
-        kept.append(Record::Feedback(Feedback { reply_id: reply, time_ms, signal }), time_ms)
+        let feedback = Feedback { reply_id: reply, order: 0, time_ms, signal };
+        kept.append(Record::Feedback(feedback), time_ms)
     }
 
     /// Makes everything durable: call it before the process may be suspended.
@@ -184,6 +181,7 @@ impl Kept {
             replies: HashSet::new(),
             conversations: HashSet::new(),
             silenced: HashSet::new(),
+            answered: HashMap::new(),
         };
         kept.catch_up()?;
         Ok(kept)
@@ -207,14 +205,39 @@ impl Kept {
         if !gone.is_empty() {
             replies.retain(|reply| !gone.contains(reply));
             silenced.extend(conversations.drain());
+            self.answered.clear();
         }
         Ok(())
     }
 
+    /// The reply that a conversation goes on from, as it was recorded here, and what is new in it.
+    fn new_in<'a>(
+        &self,
+        conversation: u128,
+        asked: &'a Transcript,
+    ) -> (Option<u128>, Vec<&'a Message>) {
+        if let Some((reply, answered)) = self.answered.get(&conversation) {
+            let mut beginning = asked.clone();
+            while beginning.len() > answered.len() {
+                beginning = beginning.without_last();
+            }
+            if beginning == *answered && asked.len() > answered.len() {
+                return (Some(*reply), asked.after(answered.len()));
+            }
+        }
+        (None, asked.after(0))
+    }
+
     /// Writes something down, without the secrets in it.
     fn append(&mut self, record: Record, now_ms: u64) -> Result<(), LearnerError> {
-        // What a reply answers is not at hand here.
-        let appended = self.journal.append(&record.without_secrets(|_| ""), now_ms);
+        // What a reply answers is not at hand here, but for the conversations recorded here.
+        let said = |reply| {
+            let mut known = self.answered.values().filter(|(known, _)| *known == reply);
+            known.next().and_then(|(_, said)| said.last()).map_or("", |said| &*said.content)
+        };
+        let record = record.without_secrets(|_| "", said);
+        let record = record.placed(self.journal.next_place(now_ms));
+        let appended = self.journal.append(&record, now_ms);
         // Looked at after the write: who leaves the epoch later than this takes the record along.
         self.vault.check()?;
         Ok(appended?)
@@ -222,25 +245,31 @@ impl Kept {
 }
 
 impl Shown {
-    fn interaction(self, reply_id: u128, time_ms: u64) -> Interaction {
-        let turn = |message: Message| Turn {
-            role: message.role.as_str().to_owned(),
-            text: message.content,
-        };
+    fn asked(&self) -> Transcript {
+        let system = self.instructions.iter().map(|text| Message::new(Role::System, text));
+        system.chain(self.turns.iter().cloned()).collect()
+    }
+
+    fn interaction(
+        self,
+        reply_id: u128,
+        time_ms: u64,
+        follows: Option<u128>,
+        new: &[&Message],
+    ) -> Interaction {
+        let system = new.iter().find(|message| message.role == Role::System);
+        let turns = new.iter().filter(|message| message.role != Role::System);
         Interaction {
             reply_id,
             session: self.conversation,
             surface: self.surface,
             time_ms,
-            system: self.instructions,
-            turns: self.turns.into_iter().map(turn).collect(),
+            follows,
+            system: system.map(|message| message.content.clone()),
+            turns: turns.map(|message| Turn::new(message.role, &message.content)).collect(),
             reply: self.reply,
             adapter_digest: self.adapter,
-            seed: 0,
-            shots: 0,
-            tokens: 0,
-            stop: StopReason::End,
-            mean_nll: None,
+            ..Interaction::default()
         }
     }
 }

@@ -4,15 +4,17 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use sapwood_models::{Adapter, Cache, Message, ModelError, Role, Stop, TokenType, Utf8Stream};
+use sapwood_models::{
+    Adapter, Cache, Message, Model, ModelError, Role, Stop, TokenType, Utf8Stream,
+};
 
 use crate::error::LearnerError;
-use crate::journal::{Interaction, StopReason, Turn};
-use crate::prompt::Prompt;
+use crate::journal::{Interaction, StopReason};
+use crate::prompt::{Prompt, Shot};
 use crate::sample::{SampleError, Sampler, Sampling};
 use crate::shared::{AdapterSet, Shared, Went};
-use crate::signal::Signal;
 use crate::store::Digest;
+use crate::transcript::Transcript;
 use crate::verify::ends_in_loop;
 
 /// A finished reply.
@@ -32,6 +34,9 @@ pub struct Reply {
     pub tokens: usize,
     /// Past exchanges that were shown to the model.
     pub retrieved: usize,
+    /// Whether it was recorded, so that signals can refer to it. It is not without consent, off the
+    /// record, in a conversation that quotes what was forgotten, and where the disk is full or fails.
+    pub kept: bool,
 }
 
 /// What a generation yields.
@@ -68,7 +73,6 @@ impl Default for Options {
 pub struct Chat {
     shared: Arc<Shared>,
     surface: String,
-    instructions: Option<String>,
     session: u128,
     /// What had been forgotten when it began.
     silenced: usize,
@@ -77,12 +81,22 @@ pub struct Chat {
 
 /// What moves into a generation and comes back when it ends.
 struct ChatState {
-    turns: Vec<Message>,
+    /// The conversation, behind the app's instructions.
+    said: Transcript,
+    /// Messages of it that the model is not shown any more: they don't fit the context.
+    dropped: usize,
     cache: Option<Cache>,
     last_reply: Option<u128>,
     /// One of the turns is off the record.
     private: bool,
 }
+
+/// Most bytes of text that may be new in a turn: the request and what came before it that is not
+/// recorded. It bounds what a record can come to.
+pub(crate) const MAX_NEW_BYTES: usize = 4 << 20;
+/// When the context is full this share of it is cleared at once: each time that turns go, all that
+/// stays has to be read anew.
+const CLEARED_SHARE: usize = 4;
 
 impl Chat {
     pub(crate) fn new(
@@ -91,14 +105,15 @@ impl Chat {
         instructions: Option<&str>,
         turns: Vec<Message>,
     ) -> Result<Chat, LearnerError> {
-        let state = ChatState { turns, cache: None, last_reply: None, private: false };
+        let system = instructions.map(|text| Message::new(Role::System, text));
+        let said = system.into_iter().chain(turns).collect();
+        let state = ChatState { said, dropped: 0, cache: None, last_reply: None, private: false };
         let silenced = shared.kept().silenced.len();
         Ok(Chat {
             session: shared.new_id()?,
             silenced,
             shared,
             surface: surface.to_owned(),
-            instructions: instructions.map(str::to_owned),
             state: Arc::new(Mutex::new(Some(state))),
         })
     }
@@ -108,11 +123,11 @@ impl Chat {
     ///
     /// # Errors
     /// [`LearnerError::Busy`] while another generation of this chat is under way; sampling settings
-    /// out of range; a prompt that does not fit the context.
+    /// out of range; a prompt that does not fit the context, or is too long to be recorded.
     pub fn respond(&self, text: &str, options: Options) -> Result<Generation, LearnerError> {
         let mut state = self.take_state()?;
-        let before = state.turns.clone();
-        state.turns.push(Message { role: Role::User, content: text.to_owned() });
+        let before = state.said.clone();
+        state.said = before.with(Message::new(Role::User, text));
         self.start(state, before, options)
     }
 
@@ -126,8 +141,8 @@ impl Chat {
             self.put_state(state);
             return Err(LearnerError::NothingToRegenerate);
         };
-        let before = state.turns.clone();
-        state.turns.pop();
+        let before = state.said.clone();
+        state.said = before.without_last();
         let mut generation = self.start(state, before, options)?;
         generation.replaces = Some(replaced);
         Ok(generation)
@@ -145,35 +160,60 @@ impl Chat {
     fn start(
         &self,
         mut state: ChatState,
-        before: Vec<Message>,
+        before: Transcript,
         options: Options,
     ) -> Result<Generation, LearnerError> {
-        match self.prepare(&state, &options) {
+        match self.prepare(&mut state, &options) {
             Ok((id, ready)) => Ok(Generation::new(self, id, state, before, options, ready)),
             Err(error) => {
-                state.turns = before;
+                state.said = before;
                 self.put_state(state);
                 Err(error)
             }
         }
     }
 
-    fn prepare(&self, state: &ChatState, options: &Options) -> Result<(u128, Ready), LearnerError> {
+    fn prepare(
+        &self,
+        state: &mut ChatState,
+        options: &Options,
+    ) -> Result<(u128, Ready), LearnerError> {
         let shared = &self.shared;
         let sampler = Sampler::new(options.sampling.clone())?;
         let _ahead = shared.foreground.enter();
         let pinned = shared.begin_use()?;
-        let prompt = Prompt {
-            instructions: self.instructions.clone(),
-            shots: shared.retrieve(&self.surface, &state.turns),
-            turns: state.turns.clone(),
-        };
+        if options.record && !state.private {
+            shared.check_new_bytes(&state.said, MAX_NEW_BYTES)?;
+        }
         let limit = shared.config.context_tokens.saturating_sub(options.max_tokens).max(1);
-        let ids = prompt.tokens(&shared.model, limit)?;
-        let retrieved = prompt.shots.len();
-        let ready = Ready { sampler, pinned, retrieved, prompt: ids, logits: Vec::new() };
+        let shots = shared.retrieve(&self.surface, &state.said);
+        let retrieved = shots.len();
+        let prompt = shown(state, shots, limit, &shared.model)?;
+        let ready = Ready { sampler, pinned, retrieved, prompt, logits: Vec::new() };
         Ok((shared.new_id()?, ready))
     }
+}
+
+/// The prompt's tokens, at most `limit`. When turns have to go, enough of them do that the next
+/// replies find the same beginning.
+fn shown(
+    state: &mut ChatState,
+    shots: Vec<Shot>,
+    limit: usize,
+    model: &Model,
+) -> Result<Vec<u32>, LearnerError> {
+    let mut prompt = Prompt::at(&state.said, shots, limit);
+    let first = state.said.len() - prompt.turns.len();
+    prompt.turns.drain(..state.dropped.saturating_sub(first).min(prompt.turns.len() - 1));
+    let first = state.said.len() - prompt.turns.len();
+    let (ids, dropped) = prompt.fit(model, limit)?;
+    if dropped == 0 {
+        return Ok(ids);
+    }
+    let roomy = prompt.fit(model, limit - limit / CLEARED_SHARE);
+    let (ids, dropped) = roomy.unwrap_or((ids, dropped));
+    state.dropped = first + dropped;
+    Ok(ids)
 }
 
 /// All that a reply is made from.
@@ -195,10 +235,9 @@ pub struct Generation {
     home: Arc<Mutex<Option<ChatState>>>,
     /// Present until the reply is finished.
     state: Option<ChatState>,
-    /// The turns to go back to after an error.
-    before: Vec<Message>,
+    /// The conversation to go back to after an error.
+    before: Transcript,
     surface: String,
-    instructions: Option<String>,
     session: u128,
     silenced: usize,
     options: Options,
@@ -220,7 +259,7 @@ impl Generation {
         chat: &Chat,
         id: u128,
         state: ChatState,
-        before: Vec<Message>,
+        before: Transcript,
         options: Options,
         ready: Ready,
     ) -> Generation {
@@ -230,7 +269,6 @@ impl Generation {
             state: Some(state),
             before,
             surface: chat.surface.clone(),
-            instructions: chat.instructions.clone(),
             session: chat.session,
             silenced: chat.silenced,
             options,
@@ -288,13 +326,17 @@ impl Generation {
     /// Reads the prompt; from then on draws one token and computes the logits after it.
     fn advance(&mut self) -> Result<(), LearnerError> {
         if self.cancel.is_requested() {
-            return self.end(StopReason::Cancelled);
+            self.end(StopReason::Cancelled);
+            return Ok(());
         }
         let shared = self.shared.clone();
         let _ahead = shared.foreground.enter();
         if self.ready.logits.is_empty() {
             return match self.read_prompt() {
-                Err(ModelError::Stopped) => self.end(StopReason::Cancelled),
+                Err(ModelError::Stopped) => {
+                    self.end(StopReason::Cancelled);
+                    Ok(())
+                }
                 read => Ok(read?),
             };
         }
@@ -303,7 +345,8 @@ impl Generation {
         let token = self.ready.sampler.sample(&self.ready.logits, &self.tokens, step)?;
         self.nll_sum += negative_log_likelihood(&self.ready.logits, token);
         if model.tokenizer().is_end(token) {
-            return self.end(StopReason::End);
+            self.end(StopReason::End);
+            return Ok(());
         }
         self.tokens.push(token);
         if model.tokenizer().token_type(token) != Some(TokenType::Control) {
@@ -311,7 +354,8 @@ impl Generation {
             self.show(text);
         }
         if self.tokens.len() >= self.options.max_tokens {
-            return self.end(StopReason::Length);
+            self.end(StopReason::Length);
+            return Ok(());
         }
         let state = self.state.as_mut().expect("present until the end");
         let cache = state.cache.as_mut().expect("made when the prompt was computed");
@@ -343,14 +387,16 @@ impl Generation {
     }
 
     /// Gives the conversation back and ends with the reply.
-    fn end(&mut self, stop: StopReason) -> Result<(), LearnerError> {
+    fn end(&mut self, stop: StopReason) {
         let rest = self.pending.finish();
         self.show(rest);
-        if stop == StopReason::Cancelled && self.tokens.is_empty() {
+        let unheard = stop == StopReason::Cancelled && self.tokens.is_empty();
+        let kept = if unheard {
             self.go_back();
+            false
         } else {
-            self.keep(stop)?;
-        }
+            self.keep(stop)
+        };
         self.events.push_back(Event::Done(Reply {
             id: self.id,
             text: self.text.clone(),
@@ -359,26 +405,26 @@ impl Generation {
             prompt_tokens: self.ready.prompt.len(),
             tokens: self.tokens.len(),
             retrieved: self.ready.retrieved,
+            kept,
         }));
-        Ok(())
     }
 
-    /// The reply becomes a turn of the conversation.
-    fn keep(&mut self, stop: StopReason) -> Result<(), LearnerError> {
+    /// The reply becomes a turn of the conversation. Returns whether it was recorded.
+    fn keep(&mut self, stop: StopReason) -> bool {
         let mut state = self.state.take().expect("a reply ends once");
-        let turns = state.turns.clone();
-        state.turns.push(Message { role: Role::Assistant, content: self.text.clone() });
+        let asked = state.said.clone();
+        state.said = asked.with(Message::new(Role::Assistant, &self.text));
         state.last_reply = Some(self.id);
         state.private |= !self.options.record;
         let private = state.private;
         self.give_back(state);
-        if self.options.record { self.record(&turns, stop, private) } else { Ok(()) }
+        self.options.record && self.record(asked, stop, private)
     }
 
     /// The conversation goes back to what it was before the request.
     fn go_back(&mut self) {
         if let Some(mut state) = self.state.take() {
-            state.turns = std::mem::take(&mut self.before);
+            state.said = std::mem::take(&mut self.before);
             self.give_back(state);
         }
     }
@@ -388,12 +434,8 @@ impl Generation {
     }
 
     /// Keeps the reply unless its conversation is `private`, and tells the shared state how it went.
-    fn record(
-        &mut self,
-        turns: &[Message],
-        stop: StopReason,
-        private: bool,
-    ) -> Result<(), LearnerError> {
+    /// A reply that can't be kept is still a reply.
+    fn record(&mut self, asked: Transcript, stop: StopReason, private: bool) -> bool {
         let tokens = self.tokens.len();
         let drawn = tokens + usize::from(stop == StopReason::End);
         let interaction = Interaction {
@@ -401,8 +443,6 @@ impl Generation {
             session: self.session,
             surface: self.surface.clone(),
             time_ms: self.shared.now_ms(),
-            system: self.instructions.clone(),
-            turns: turns.iter().map(turn).collect(),
             reply: self.text.clone(),
             adapter_digest: self.ready.pinned.digest,
             seed: self.options.sampling.seed,
@@ -410,19 +450,17 @@ impl Generation {
             tokens: tokens as u32,
             stop,
             mean_nll: (drawn > 0).then(|| (self.nll_sum / drawn as f64) as f32),
+            ..Interaction::default()
         };
         let went = Went {
+            asked,
             looping: ends_in_loop(&self.tokens),
             fastest: self.fastest,
             silenced: self.silenced,
-            replaces: self.replaces.is_some(),
+            replaces: self.replaces.take(),
             private,
         };
-        self.shared.replied(interaction, &self.ready.pinned, went)?;
-        if let Some(replaced) = self.replaces.take().filter(|_| !private) {
-            self.shared.signal(replaced, Signal::Regenerated { new_reply: self.id })?;
-        }
-        Ok(())
+        self.shared.replied(interaction, &self.ready.pinned, went)
     }
 
     fn abandon(&mut self, error: &LearnerError) {
@@ -449,16 +487,10 @@ impl Iterator for Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        if self.state.is_some()
-            && let Err(error) = self.end(StopReason::Cancelled)
-        {
-            log::warn!("a dropped generation was not recorded: {error}");
+        if self.state.is_some() {
+            self.end(StopReason::Cancelled);
         }
     }
-}
-
-fn turn(message: &Message) -> Turn {
-    Turn { role: message.role.as_str().to_owned(), text: message.content.clone() }
 }
 
 /// -log softmax(logits)[token], in nats.

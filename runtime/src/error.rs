@@ -13,6 +13,19 @@ use crate::seal::SealError;
 use crate::store::StoreError;
 use crate::vault::VaultError;
 
+impl LearnerError {
+    /// The operation of the disk that failed, if one did.
+    pub(crate) fn disk(&self) -> Option<&DiskError> {
+        match self {
+            LearnerError::Disk(error)
+            | LearnerError::Store(StoreError::Disk(error))
+            | LearnerError::Journal(JournalError::Disk(error))
+            | LearnerError::Vault(VaultError::Disk(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 /// Why a call to the learner failed. Never holds user text: it may be logged.
 #[derive(Debug, Error)]
 pub enum LearnerError {
@@ -65,6 +78,16 @@ pub enum LearnerError {
     UnknownReply {
         /// The id.
         reply: u128,
+    },
+    /// More text is new in a turn than can be recorded at once.
+    #[error(
+        "{bytes} bytes of the conversation are new, at most {limit} can be kept in one turn; hand in less, or keep it off the record"
+    )]
+    TurnTooLong {
+        /// Bytes of text that are new.
+        bytes: usize,
+        /// Most bytes.
+        limit: usize,
     },
     /// The chat already has a generation under way.
     #[error("this chat is still generating: finish, cancel or drop that generation first")]

@@ -18,11 +18,10 @@ use crate::consent::Consent;
 use crate::disk::{Disk, DiskError, RealDisk, at};
 use crate::error::LearnerError;
 use crate::journal::{Feedback, Interaction, Record, Scan, StopReason};
-use crate::learner::Learner;
-use crate::shared::Kept;
+use crate::shared::{Kept, Shared};
 use crate::signal::{Part, Signal};
-use crate::slice::checkpoint_lineage;
-use crate::store::{Change, Event, Generation, Reason, State, hex};
+use crate::slice::run::checkpoint_lineage;
+use crate::store::{Change, Digest, Event, Generation, Reason, State, hex};
 
 const ADAPTERS: &str = "adapters";
 /// Written at a time.
@@ -39,71 +38,65 @@ pub struct Exported {
     pub unreadable_records: usize,
 }
 
-impl Learner {
-    /// Writes everything that is kept into the new or empty folder `to`: not sealed, so it is the
-    /// host's to show, to hand over, to protect and to remove.
-    ///
-    /// # Errors
-    /// A folder that holds something or can't be used; a full or failing disk. What was written
-    /// until then stays there.
-    pub fn export_data(&self, to: &Path) -> Result<Exported, LearnerError> {
-        let unusable = |source| LearnerError::Folder { dir: to.to_path_buf(), source };
-        let disk = RealDisk::open(to).map_err(unusable)?;
-        let occupied = std::fs::read_dir(to).map_err(unusable)?.next().is_some();
-        if occupied {
-            return Err(unusable(io::ErrorKind::DirectoryNotEmpty.into()));
-        }
-        let mut kept = self.shared.kept();
-        kept.catch_up()?;
-        let scan = kept.journal.scan()?;
-        let turns = export_turns(&disk, &scan)?;
-        let adapters = self.export_adapters(&disk, &kept, &scan)?;
-        at("sync folder", "", disk.sync_dir(""))?;
-        let unreadable_records = scan.segments.iter().map(|segment| segment.unknown).sum();
-        Ok(Exported { turns, adapters, unreadable_records })
+/// See [`Learner::export_data`](crate::Learner::export_data).
+pub(crate) fn export(shared: &Shared, to: &Path) -> Result<Exported, LearnerError> {
+    let unusable = |source| LearnerError::Folder { dir: to.to_path_buf(), source };
+    let disk = RealDisk::open(to).map_err(unusable)?;
+    let occupied = std::fs::read_dir(to).map_err(unusable)?.next().is_some();
+    if occupied {
+        return Err(unusable(io::ErrorKind::DirectoryNotEmpty.into()));
     }
+    let in_force = shared.in_force().digest;
+    let mut kept = shared.kept();
+    kept.catch_up()?;
+    let scan = kept.journal.scan()?;
+    let turns = export_turns(&disk, &scan)?;
+    let adapters = export_adapters(&disk, &kept, &scan, in_force)?;
+    at("sync folder", "", disk.sync_dir(""))?;
+    let unreadable_records = scan.segments.iter().map(|segment| segment.unknown).sum();
+    Ok(Exported { turns, adapters, unreadable_records })
+}
 
-    fn export_adapters(
-        &self,
-        disk: &RealDisk,
-        kept: &Kept,
-        scan: &Scan,
-    ) -> Result<usize, LearnerError> {
-        let mut learned: HashMap<[u8; 32], Vec<String>> = HashMap::new();
-        for entry in &scan.entries {
-            if let Record::UsedByGeneration(used) = &entry.record {
-                learned.entry(used.digest).or_default().extend(ids(&used.reply_ids));
-            }
+fn export_adapters(
+    disk: &RealDisk,
+    kept: &Kept,
+    scan: &Scan,
+    in_force: Option<Digest>,
+) -> Result<usize, LearnerError> {
+    let mut learned: HashMap<[u8; 32], Vec<String>> = HashMap::new();
+    for entry in &scan.entries {
+        if let Record::UsedByGeneration(used) = &entry.record {
+            learned.entry(used.digest).or_default().extend(ids(&used.reply_ids));
         }
-        at("make folder", ADAPTERS, disk.make_dir(ADAPTERS))?;
-        let (mut adapters, mut files) = (Vec::new(), 0);
-        for known in kept.store.generations() {
-            let name = format!("{ADAPTERS}/{}.gguf", hex(&known.digest));
-            let file = kept.store.adapter_bytes(&known.digest).ok();
-            if let Some(bytes) = &file {
-                write(disk, &name, bytes)?;
-                files += 1;
-            }
-            let learned_from = learned.remove(&known.digest).unwrap_or_default();
-            adapters.push(generation(known, file.map(|_| name), &learned_from));
-        }
-        at("sync folder", ADAPTERS, disk.sync_dir(ADAPTERS))?;
-        let run = kept.store.load_checkpoint()?;
-        let run = run.map(|bytes| checkpoint_lineage(&bytes).unwrap_or_default());
-        let rest = json!({
-            "consent": match kept.consent() {
-                Consent::Unasked => "unasked",
-                Consent::Granted => "granted",
-                Consent::Refused => "refused",
-            },
-            "in_force": self.adapter_in_force().map(|digest| hex(&digest)),
-            "adapters": adapters,
-            "events": kept.store.events().iter().map(event).collect::<Vec<_>>(),
-            "training_run": run.map(|lineage| json!({ "learns_from": ids(&lineage) })),
-        });
-        write(disk, "adapters.json", format!("{rest:#}\n").as_bytes())?;
-        Ok(files)
     }
+    at("make folder", ADAPTERS, disk.make_dir(ADAPTERS))?;
+    let (mut adapters, mut files) = (Vec::new(), 0);
+    for known in kept.store.generations() {
+        let name = format!("{ADAPTERS}/{}.gguf", hex(&known.digest));
+        let file = kept.store.adapter_bytes(&known.digest).ok();
+        if let Some(bytes) = &file {
+            write(disk, &name, bytes)?;
+            files += 1;
+        }
+        let learned_from = learned.remove(&known.digest).unwrap_or_default();
+        adapters.push(generation(known, file.map(|_| name), &learned_from));
+    }
+    at("sync folder", ADAPTERS, disk.sync_dir(ADAPTERS))?;
+    let run = kept.store.load_checkpoint()?;
+    let run = run.map(|bytes| checkpoint_lineage(&bytes).unwrap_or_default());
+    let rest = json!({
+        "consent": match kept.consent() {
+            Consent::Unasked => "unasked",
+            Consent::Granted => "granted",
+            Consent::Refused => "refused",
+        },
+        "in_force": in_force.map(|digest| hex(&digest)),
+        "adapters": adapters,
+        "events": kept.store.events().iter().map(event).collect::<Vec<_>>(),
+        "training_run": run.map(|lineage| json!({ "learns_from": ids(&lineage) })),
+    });
+    write(disk, "adapters.json", format!("{rest:#}\n").as_bytes())?;
+    Ok(files)
 }
 
 fn ids(replies: &[u128]) -> Vec<String> {
@@ -163,6 +156,7 @@ fn turn(made: &Interaction, signals: Vec<Value>) -> Value {
         "conversation": format!("{:032x}", made.session),
         "surface": made.surface,
         "time_ms": made.time_ms,
+        "follows": made.follows.map(|reply| format!("{reply:032x}")),
         "instructions": made.system,
         "turns": made.turns.iter().map(said).collect::<Vec<_>>(),
         "reply": made.reply,

@@ -1,18 +1,24 @@
 //! The learner: one model, one store, any number of conversations.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use sapwood_models::{Message, Model};
+use sapwood_models::{Message, Model, Stop};
 
+use crate::capture::Capture;
 use crate::chat::Chat;
 use crate::config::Config;
 use crate::consent::Consent;
 use crate::device_state::DeviceState;
 use crate::disk::{Disk, RealDisk};
 use crate::error::LearnerError;
+use crate::export::{self, Exported};
+use crate::forget::{self, DeletionReceipt};
 use crate::learn::example::Turn;
+use crate::scope::Scope;
 use crate::shared::Shared;
 use crate::signal::Signal;
+use crate::slice::{self, Budget, Outcome, SliceReport};
 use crate::store::{Digest, Event, Generation};
 
 /// A model that learns from its user. Cheap to clone; clones are the same learner.
@@ -79,8 +85,8 @@ impl Learner {
     /// again; nothing is deleted ([`Learner::forget`] does that).
     ///
     /// # Errors
-    /// A full or failing disk. A refusal holds all the same, in this process at once, and is written
-    /// as soon as there is room.
+    /// A failing disk, or a full one in the way of a yes: for a refusal, room is kept back. It holds
+    /// in any case, in this process at once, and is written as soon as that works.
     pub fn set_consent(&self, consent: Consent) -> Result<(), LearnerError> {
         self.shared.set_consent(consent)
     }
@@ -181,5 +187,74 @@ impl Learner {
     /// A full or failing disk.
     pub fn flush(&self) -> Result<(), LearnerError> {
         self.shared.flush()
+    }
+
+    /// Trains within `budget`, or judges the run that has ended. Returns early when there is
+    /// nothing to do; obeys `stop` between two programs, which is well under half a second on the
+    /// models this is for. Calls take turns; replies go on meanwhile.
+    ///
+    /// # Errors
+    /// A full or failing disk, or a model that gives no finite numbers. Nothing is lost: the next
+    /// slice goes on from the last checkpoint.
+    pub fn train_slice(&self, budget: Budget, stop: &Stop) -> Result<SliceReport, LearnerError> {
+        slice::train(&self.shared, budget, stop)
+    }
+
+    /// Judges an adapter that was made elsewhere, and puts it in force on probation if it is good
+    /// enough. The gate is the same that the learner's own candidates pass.
+    ///
+    /// # Errors
+    /// As [`Learner::stage`] and [`Learner::train_slice`];
+    /// [`ModelError::Stopped`](sapwood_models::ModelError::Stopped) if a stop came first. What was
+    /// measured until then is not measured again when the same adapter comes back.
+    pub fn consider(&self, adapter: &[u8], stop: &Stop) -> Result<Outcome, LearnerError> {
+        slice::consider(&self.shared, adapter, stop)
+    }
+
+    /// Forgets, for good: the replies, what users did with them, every adapter that learned from
+    /// one and all that were trained on top of it, the training run that sees them. The best clean
+    /// adapter, or the base model, is in force when this returns, and as a rule the bytes are gone
+    /// ([`DeletionReceipt::erasure`]): everything that stays is sealed anew, which takes a moment.
+    /// A slice that is running ends first.
+    ///
+    /// Conversations under way may quote what is gone. They go on, and are not recorded any more:
+    /// begin new ones.
+    ///
+    /// A full disk stops none of it: room is kept back for it, and deleting makes more.
+    ///
+    /// # Errors
+    /// A failing disk. Either nothing was forgotten, or the rest follows when the learner is opened
+    /// again: asking again does no harm.
+    pub fn forget(&self, scope: &Scope) -> Result<DeletionReceipt, LearnerError> {
+        forget::forget(&self.shared, scope)
+    }
+
+    /// Writes everything that is kept into the new or empty folder `to`: not sealed, so it is the
+    /// host's to show, to hand over, to protect and to remove.
+    ///
+    /// # Errors
+    /// A folder that holds something or can't be used; a full or failing disk. What was written
+    /// until then stays there.
+    pub fn export_data(&self, to: &Path) -> Result<Exported, LearnerError> {
+        export::export(&self.shared, to)
+    }
+
+    /// Opens the store of `config` for recording alone: no model, no adapter, no lock. Any number
+    /// of processes may do so beside one that has a learner.
+    ///
+    /// # Errors
+    /// A folder that can't be used, or keys that can't be had.
+    pub fn open_capture(config: &Config) -> Result<Capture, LearnerError> {
+        let dir = config.dir.clone();
+        let disk = RealDisk::open(&dir).map_err(|source| LearnerError::Folder { dir, source })?;
+        Learner::open_capture_on(Arc::new(disk), config)
+    }
+
+    /// As [`Learner::open_capture`], on any disk.
+    ///
+    /// # Errors
+    /// As [`Learner::open_capture`].
+    pub fn open_capture_on(disk: Arc<dyn Disk>, config: &Config) -> Result<Capture, LearnerError> {
+        Capture::open(disk, config)
     }
 }

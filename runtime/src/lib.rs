@@ -22,9 +22,11 @@ mod config;
 mod consent;
 mod crc;
 mod device_state;
+mod digest;
 pub mod disk;
 mod error;
 mod export;
+mod foreground;
 mod forget;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -33,6 +35,8 @@ pub mod journal;
 pub mod learn;
 mod learner;
 mod ledger;
+mod lineage;
+mod measured;
 pub mod memory;
 mod notice;
 pub mod placement;
@@ -40,6 +44,7 @@ pub mod policy;
 mod prompt;
 pub mod rng;
 pub mod sample;
+mod scope;
 pub mod seal;
 pub mod secret;
 mod shared;
@@ -48,6 +53,8 @@ pub mod signal;
 mod slice;
 pub mod store;
 mod swap;
+pub mod time;
+mod transcript;
 pub mod vault;
 pub mod verify;
 
@@ -58,11 +65,13 @@ pub use consent::Consent;
 pub use device_state::{DeviceState, Thermal};
 pub use error::LearnerError;
 pub use export::Exported;
-pub use forget::{DeletionReceipt, Scope};
+pub use forget::DeletionReceipt;
 pub use learner::Learner;
 pub use prompt::{Prompt, Shot};
+pub use scope::Scope;
 pub use shred::Erasure;
 pub use slice::{Budget, Outcome, SliceReport};
+pub use transcript::Transcript;
 
 /// How a [`Learner`] leaves an epoch, for tests that cut it short. Never in a normal build.
 #[cfg(feature = "faults")]

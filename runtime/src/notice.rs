@@ -5,7 +5,6 @@
 //! said that the reply was of use.
 
 use crate::error::LearnerError;
-use crate::journal::{Feedback, Record};
 use crate::learn::example::Turn;
 use crate::learn::rephrase::{Likeness, Next, has_cue, next_request};
 use crate::learn::text;
@@ -21,15 +20,14 @@ impl Shared {
     pub fn notice_rephrase(&self, kept: &mut Kept, reply: u128) -> Result<(), LearnerError> {
         let Some(failed) = self.rephrased(kept, reply) else { return Ok(()) };
         let signal = Signal::Rephrased { new_reply: reply };
-        let time_ms = self.now_ms();
-        self.record(kept, Record::Feedback(Feedback { reply_id: failed, time_ms, signal }))
+        self.signal_kept(kept, failed, signal)
     }
 
     /// The reply before this one in its conversation, if the user asked again because of it.
     fn rephrased(&self, kept: &mut Kept, reply: u128) -> Option<u128> {
         let turns = kept.ledger.turns();
         let turn = turns.iter().rev().find(|turn| turn.reply_id == reply)?;
-        let asked_before = turn.prompt.len().checked_sub(3).map(|at| &turn.prompt[at].content)?;
+        let asked_before = &turn.prompt.newest_first().nth(2)?.content;
         let mut earlier = turns.iter().rev().filter(|t| t.session == turn.session);
         let earlier = earlier.find(|t| t.reply_id != reply && t.request() == asked_before)?;
         if earlier.signals.iter().any(settles) {

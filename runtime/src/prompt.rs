@@ -7,7 +7,10 @@
 use sapwood_models::{Message, Model, ModelError, Role, Sequence, Special, TokenType};
 
 use crate::error::LearnerError;
-use crate::learn::example::Example;
+use crate::transcript::Transcript;
+
+/// No tokenizer's tokens are longer than this on the average of a text.
+const TOKEN_BYTES: usize = 32;
 
 /// A past exchange that is shown to the model as an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,16 +33,14 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// The prompt of an example, with past exchanges in front.
-    pub(crate) fn of(example: &Example, shots: Vec<Shot>) -> Prompt {
-        let mut prompt = Prompt { shots, ..Prompt::default() };
-        for message in &example.prompt {
-            match message.role {
-                Role::System => prompt.instructions = Some(message.content.clone()),
-                Role::User | Role::Assistant => prompt.turns.push(message.clone()),
-            }
+    /// The prompt at the end of a conversation, with past exchanges in front. What can't fit a
+    /// context of so many tokens in any case is left out.
+    pub(crate) fn at(said: &Transcript, shots: Vec<Shot>, context_tokens: usize) -> Prompt {
+        Prompt {
+            instructions: said.system().map(str::to_owned),
+            shots,
+            turns: said.end(context_tokens.saturating_mul(TOKEN_BYTES)),
         }
-        prompt
     }
 
     /// The tokens up to where the reply begins, at most `limit` of them: if they are more,
@@ -48,22 +49,40 @@ impl Prompt {
     /// # Errors
     /// [`ModelError::ContextFull`] if the last turn alone does not fit, or the template's refusal.
     pub fn tokens(&self, model: &Model, limit: usize) -> Result<Vec<u32>, LearnerError> {
-        let mut shots = self.shots.as_slice();
-        let mut turns = self.turns.as_slice();
-        loop {
-            let ids = render(model, self.instructions.as_deref(), shots, turns)?;
+        Ok(self.fit(model, limit)?.0)
+    }
+
+    /// As [`Prompt::tokens`], and how many of the turns went.
+    pub(crate) fn fit(
+        &self,
+        model: &Model,
+        limit: usize,
+    ) -> Result<(Vec<u32>, usize), LearnerError> {
+        let turns_dropped = |dropped: usize| 2 * dropped.saturating_sub(self.shots.len());
+        let render = |dropped: usize| {
+            let shots = &self.shots[dropped.min(self.shots.len())..];
+            let turns = &self.turns[turns_dropped(dropped)..];
+            render(model, self.instructions.as_deref(), shots, turns)
+        };
+        let whole = render(0)?;
+        if whole.len() <= limit {
+            return Ok((whole, 0));
+        }
+        // Dropping `short` is not enough. Dropping `enough` is, or it is more than there is.
+        let most = self.shots.len() + self.turns.len().saturating_sub(1) / 2;
+        let (mut short, mut enough) = (0, most + 1);
+        let (mut fits, mut needed) = (None, whole.len());
+        while enough - short > 1 {
+            let middle = short + (enough - short) / 2;
+            let ids = render(middle)?;
             if ids.len() <= limit {
-                return Ok(ids);
-            }
-            if let [_, rest @ ..] = shots {
-                shots = rest;
-            } else if turns.len() > 2 {
-                turns = &turns[2..];
+                (fits, enough) = (Some(ids), middle);
             } else {
-                let needed = ids.len();
-                return Err(ModelError::ContextFull { needed, capacity: limit }.into());
+                (needed, short) = (ids.len(), middle);
             }
         }
+        let fits = fits.map(|ids| (ids, turns_dropped(enough)));
+        fits.ok_or(ModelError::ContextFull { needed, capacity: limit }.into())
     }
 
     /// The prompt with `answer` behind it, as a sequence whose targets are the answer's tokens and

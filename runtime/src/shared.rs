@@ -1,6 +1,6 @@
 //! What conversations and training share: the model, the adapter in force, and what is kept.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,22 +10,25 @@ use sapwood_models::{Adapter, AdapterFile, Message, Model, Role, Special, Work};
 use crate::config::Config;
 use crate::consent::Consent;
 use crate::device_state::DeviceState;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError, Reserve};
 use crate::error::LearnerError;
-use crate::forget::{self, Scope};
+use crate::foreground::Foreground;
 use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record};
-use crate::learn::example::{Example, Reliabilities, Rules, calibrate, examples, judged};
+use crate::learn::example::{Example, Judged, Reliabilities, Rules, calibrate, examples, judged};
 use crate::learn::watch::{Action, Event, Watch};
 use crate::ledger::Ledger;
+use crate::lineage;
+use crate::measured::Progress;
 use crate::memory::{Entry, Memory, Query};
 use crate::prompt::Shot;
 use crate::rng::Rng;
+use crate::scope::Scope;
 use crate::seal::random;
 use crate::shred;
 use crate::signal::Signal;
-use crate::slice::{Foreground, Progress};
 use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, StoreError, Trial, digest_of};
 use crate::swap::InForce;
+use crate::transcript::Transcript;
 use crate::vault::{Vault, VaultError};
 
 /// The adapter that replies are made with.
@@ -43,6 +46,8 @@ pub(crate) struct Shared {
     force: InForce<AdapterSet>,
     kept: Mutex<Kept>,
     pub disk: Arc<dyn Disk>,
+    /// What is kept back of it.
+    reserve: Reserve,
     device: Mutex<DeviceState>,
     /// Replies, which training makes way for.
     pub foreground: Foreground,
@@ -73,22 +78,26 @@ pub(crate) struct Kept {
     /// Another process forgot something that this one still has in memory.
     outdated: bool,
     pub retrieval_enabled: bool,
-    /// Built anew when an example came or went.
+    /// What can be retrieved; `None` before anybody asked.
     memory: Option<Memory>,
+    /// Examples came or went since it was built.
+    memory_outdated: bool,
     /// Over the adapter in force, since its swap.
     watch: Watch,
 }
 
 /// How a reply went, apart from what it says.
 pub(crate) struct Went {
+    /// The conversation up to the request, behind the app's instructions.
+    pub asked: Transcript,
     /// Its tokens end in a loop.
     pub looping: bool,
     /// Its shortest decoding step.
     pub fastest: Option<Duration>,
     /// What had been forgotten when its conversation began.
     pub silenced: usize,
-    /// It took the place of another reply to the same request.
-    pub replaces: bool,
+    /// It took the place of this reply to the same request.
+    pub replaces: Option<u128>,
     /// Its conversation has a turn that is off the record: its prompt quotes it.
     pub private: bool,
 }
@@ -101,7 +110,7 @@ impl Kept {
     /// to be thrown away.
     pub fn catch_up(&mut self) -> Result<(), LearnerError> {
         self.vault.check()?;
-        let Kept { journal, ledger, said, unwritten, memory, outdated, .. } = self;
+        let Kept { journal, ledger, said, unwritten, memory_outdated, outdated, .. } = self;
         journal.news(&mut |record| match record {
             Record::Consent(word) => {
                 if word.counts_after(*said) {
@@ -113,7 +122,7 @@ impl Kept {
             }
             record => {
                 ledger.apply(&record);
-                *memory = None;
+                *memory_outdated = true;
             }
         })?;
         if self.outdated { Err(VaultError::ChangedElsewhere.into()) } else { Ok(()) }
@@ -148,6 +157,7 @@ impl Kept {
 
 impl Shared {
     pub fn open(disk: Arc<dyn Disk>, model: Model, config: Config) -> Result<Shared, LearnerError> {
+        let reserve = Reserve::new(disk.clone());
         let mut vault = Vault::open(disk.clone(), config.keys.clone())?;
         let here = vault.here().clone();
         let mut store = Store::open(here.disk.clone(), here.seal.clone(), model.fingerprint())?;
@@ -159,14 +169,16 @@ impl Shared {
         };
         let mut journal = Journal::open(here.disk.clone(), here.seal.clone(), limits)?;
         shred::settle_at_opening(&mut vault, &journal)?;
-        expire(&mut journal, &store, (config.clock)());
+        keep_time(&mut store);
+        expire(&mut journal, &store);
         let scan = journal.scan()?;
         journal.follow(&scan);
         let ledger = Ledger::of(&scan);
         let said = scan.consent;
         // Before anything is loaded: the last process may have died while it was forgetting.
-        forget::finish(&model, &mut store, &ledger)?;
+        lineage::finish(&model, &mut store, &ledger)?;
         let set = load_in_force(&model, &mut store, Consent::of(said))?;
+        reserve.fill();
         let kept = Kept {
             vault,
             journal,
@@ -179,6 +191,7 @@ impl Shared {
             outdated: false,
             retrieval_enabled: config.retrieval.enabled,
             memory: None,
+            memory_outdated: false,
             watch: Watch::new(config.learning.watch, None),
         };
         Ok(Shared {
@@ -187,6 +200,7 @@ impl Shared {
             force: InForce::new(set),
             kept: Mutex::new(kept),
             disk,
+            reserve,
             device: Mutex::default(),
             foreground: Foreground::default(),
             forgetting: Foreground::default(),
@@ -223,10 +237,11 @@ impl Shared {
 
     /// Drops what may no longer be kept.
     pub fn expire(&self) -> Result<(), LearnerError> {
-        let now_ms = self.now_ms();
         let mut kept = self.kept();
+        self.reserve.fill();
         let Kept { journal, store, .. } = &mut *kept;
-        if expire(journal, store, now_ms) {
+        keep_time(store);
+        if expire(journal, store) {
             let scan = kept.journal.scan()?;
             kept.journal.follow(&scan);
             kept.ledger = Ledger::of(&scan);
@@ -284,8 +299,17 @@ impl Shared {
         }
         self.take_back_exhausted(&mut kept)?;
         let candidate = kept.store.candidate().map(|g| g.digest);
-        if candidate.is_some() && candidate == self.in_force().digest {
-            kept.store.begin_trial()?;
+        if candidate.is_some()
+            && candidate == self.in_force().digest
+            && let Err(error) = kept.store.begin_trial()
+        {
+            let error = LearnerError::from(error);
+            if error.disk().is_none() {
+                return Err(error);
+            }
+            // Without a try that is paid for, a candidate is not used.
+            log::warn!("this reply is made without the candidate: {error}");
+            return Ok(Arc::new(load_confirmed(&self.model, &kept.store)?));
         }
         Ok(self.in_force())
     }
@@ -351,7 +375,7 @@ impl Shared {
         probe(&self.model, &self.model.load_adapter(&file)?)?;
         let meta = meta.unwrap_or(Meta { created_ms: self.now_ms(), ..Meta::default() });
         let mut kept = self.kept();
-        if forget::lineage(&file).any(|reply| kept.ledger.is_forgotten(reply)) {
+        if lineage::lineage(&file).any(|reply| kept.ledger.is_forgotten(reply)) {
             return Err(StoreError::Refused { digest: digest_of(bytes) }.into());
         }
         Ok(kept.store.stage(bytes, meta)?)
@@ -385,33 +409,73 @@ impl Shared {
         }
     }
 
-    /// A reply ended: records it, and counts it for or against the adapter that made it.
-    pub fn replied(
-        &self,
-        interaction: Interaction,
-        used: &AdapterSet,
-        went: Went,
-    ) -> Result<(), LearnerError> {
+    /// A reply ended: records it, and counts it for or against the adapter that made it. Returns
+    /// whether it was recorded: where the disk is full or fails, it is not.
+    pub fn replied(&self, made: Interaction, used: &AdapterSet, went: Went) -> bool {
         let mut kept = self.kept();
-        kept.catch_up()?;
-        let tokens = interaction.tokens;
-        let mut forgotten = kept.silenced[went.silenced..].iter();
-        let quotes = went.private || forgotten.any(|scope| scope.covers(&interaction));
-        if kept.consent() == Consent::Granted && !quotes {
-            let reply = interaction.reply_id;
-            self.record(&mut kept, Record::Interaction(interaction))?;
-            if !went.replaces {
-                self.notice_rephrase(&mut kept, reply)?;
-            }
-        }
         // A device that slows down by itself says nothing about an adapter, nor one without its GPU.
         let state = self.device();
         let same = state.gpu_allowed && self.model.gpu_fault().is_none();
         let usual = state.is_at_full_speed() && same;
         let fastest = went.fastest.filter(|_| usual);
         let fastest_us = fastest.map(|time| u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
-        let reply = Event::Reply { tokens, fastest_us, degenerate: went.looping };
-        self.observe(&mut kept, used.digest, reply)
+        let reply = Event::Reply { tokens: made.tokens, fastest_us, degenerate: went.looping };
+        let recorded = self.record_reply(&mut kept, made, went).unwrap_or_else(|error| {
+            log::warn!("a reply was not kept: {error}");
+            false
+        });
+        if let Err(error) = self.observe(&mut kept, used.digest, reply) {
+            log::warn!("what a reply says about its adapter was not kept: {error}");
+        }
+        recorded
+    }
+
+    fn record_reply(
+        &self,
+        kept: &mut Kept,
+        mut made: Interaction,
+        went: Went,
+    ) -> Result<bool, LearnerError> {
+        kept.catch_up()?;
+        let mut forgotten = kept.silenced[went.silenced..].iter();
+        let quotes = went.private || forgotten.any(|scope| scope.covers(&made));
+        if kept.consent() != Consent::Granted || quotes {
+            return Ok(false);
+        }
+        let reply = made.reply_id;
+        let (follows, new) = kept.ledger.new_in(&went.asked);
+        made.follows = follows;
+        for message in new {
+            match message.role {
+                Role::System => made.system = Some(message.content.clone()),
+                role => made.turns.push(journal::Turn::new(role, &message.content)),
+            }
+        }
+        let answered = went.asked.with(Message::new(Role::Assistant, &made.reply));
+        self.record(kept, Record::Interaction(made))?;
+        kept.ledger.remember(&answered, reply);
+        let feedback = match went.replaces {
+            Some(replaced) if kept.ledger.turn(replaced).is_some() => {
+                self.signal_kept(kept, replaced, Signal::Regenerated { new_reply: reply })
+            }
+            Some(_) => Ok(()),
+            None => self.notice_rephrase(kept, reply),
+        };
+        if let Err(error) = feedback {
+            log::warn!("what a reply says about the one before it was not kept: {error}");
+        }
+        Ok(true)
+    }
+
+    /// Refuses a conversation of which more is new than a record may hold.
+    pub fn check_new_bytes(&self, asked: &Transcript, limit: usize) -> Result<(), LearnerError> {
+        let kept = self.kept();
+        if kept.consent() != Consent::Granted {
+            return Ok(());
+        }
+        let (_, new) = kept.ledger.new_in(asked);
+        let bytes = new.iter().map(|message| message.content.len()).sum();
+        if bytes > limit { Err(LearnerError::TurnTooLong { bytes, limit }) } else { Ok(()) }
     }
 
     /// A healthy session of what is in force; enough of them confirm the candidate.
@@ -423,7 +487,8 @@ impl Shared {
         }
         kept.store.healthy()?;
         if kept.store.healthy_sessions() >= N_HEALTHY {
-            kept.store.confirm()?;
+            let place = kept.journal.newest_place();
+            kept.store.confirm(place)?;
         }
         Ok(())
     }
@@ -450,30 +515,49 @@ impl Shared {
     }
 
     pub fn signal(&self, reply: u128, signal: Signal) -> Result<(), LearnerError> {
-        let time_ms = self.now_ms();
         let mut kept = self.kept();
         kept.catch_up()?;
         if kept.consent() != Consent::Granted {
             return Ok(());
         }
-        let Some(turn) = kept.ledger.turn(reply) else {
+        if kept.ledger.turn(reply).is_none() {
             return Err(LearnerError::UnknownReply { reply });
-        };
-        let used = turn.adapter;
-        self.record(&mut kept, Record::Feedback(Feedback { reply_id: reply, time_ms, signal }))?;
-        kept.memory = None;
-        let turn = kept.ledger.turn(reply).expect("it was there before").clone();
-        let badness = judged(&[turn], &Rules::at(time_ms))[0].badness();
-        let event = Event::Judged { bad_percent: (badness * 100.0).round() as u8 };
-        self.observe(&mut kept, used, event)
+        }
+        self.signal_kept(&mut kept, reply, signal)
+    }
+
+    /// Records a signal on a reply that is kept, and tells the watch what it changes.
+    pub fn signal_kept(
+        &self,
+        kept: &mut Kept,
+        reply: u128,
+        signal: Signal,
+    ) -> Result<(), LearnerError> {
+        let (time_ms, order) = (self.now_ms(), 0);
+        let feedback = Feedback { reply_id: reply, order, time_ms, signal };
+        self.record(kept, Record::Feedback(feedback))?;
+        // Now, and not when the next reply waits for it.
+        kept.memory_outdated = true;
+        if kept.memory.is_some() {
+            self.remembered(kept);
+        }
+        let used = kept.ledger.turn(reply).and_then(|turn| turn.adapter);
+        let judged = judged(kept.ledger.turns(), &self.rules(kept));
+        let badness = judged.iter().find(|j| j.reply_id == reply).map_or(0.0, Judged::badness);
+        let bad_percent = (badness * 100.0).round() as u8;
+        self.observe(kept, used, Event::Judged { reply, bad_percent })
     }
 
     /// Writes something down, without the secrets in it: the one way to the journal and to all that
     /// learns from it.
     pub fn record(&self, kept: &mut Kept, record: Record) -> Result<(), LearnerError> {
-        let asked = |reply| kept.ledger.turn(reply).map_or("", |turn| turn.request());
-        let record = record.without_secrets(asked);
-        let appended = kept.journal.append(&record, self.now_ms());
+        let now_ms = self.now_ms();
+        let turn = |reply| kept.ledger.turn(reply);
+        let asked = |reply| turn(reply).map_or("", |turn| turn.request());
+        let answered = |reply| turn(reply).map_or("", |turn| turn.reply.as_str());
+        let record = record.without_secrets(asked, answered);
+        let record = record.placed(kept.journal.next_place(now_ms));
+        let appended = kept.journal.append(&record, now_ms);
         // Looked at after the write: who leaves the epoch later than this takes the record along.
         kept.vault.check()?;
         appended?;
@@ -511,10 +595,29 @@ impl Shared {
 
     fn write_refusal(&self, kept: &mut Kept) -> Result<(), LearnerError> {
         if let Some(word) = kept.said {
-            self.record(kept, Record::Consent(word))?;
+            self.with_reserve(|| self.record(kept, Record::Consent(word)))?;
         }
         kept.unwritten = false;
         Ok(())
+    }
+
+    /// Does what a full disk must not stop: with the room that was kept back for it, if there is
+    /// none else. What is deleted makes the room that is kept back again.
+    pub fn with_reserve<T>(
+        &self,
+        mut work: impl FnMut() -> Result<T, LearnerError>,
+    ) -> Result<T, LearnerError> {
+        let done = work();
+        let full = |error: &LearnerError| error.disk().is_some_and(DiskError::is_full);
+        if done.as_ref().err().is_some_and(full) && self.reserve.release() {
+            return work();
+        }
+        done
+    }
+
+    /// Keeps room back again.
+    pub fn refill_reserve(&self) {
+        self.reserve.fill();
     }
 
     /// Everything worth learning, by the rules of now and reliabilities calibrated on this user.
@@ -524,25 +627,29 @@ impl Shared {
 
     /// The rules of now.
     pub fn rules(&self, kept: &Kept) -> Rules {
-        let rules = Rules::at(self.now_ms());
+        let rules = Rules::at(kept.store.time().now_ms);
         let reliabilities: Reliabilities = calibrate(kept.ledger.turns(), &rules);
         Rules { reliabilities, ..rules }
     }
 
     /// Past exchanges to show with the first request of a conversation, the most similar one last.
     /// Later requests have the conversation itself to go by.
-    pub fn retrieve(&self, surface: &str, turns: &[Message]) -> Vec<Shot> {
+    pub fn retrieve(&self, surface: &str, said: &Transcript) -> Vec<Shot> {
+        let Some(request) = only_request(said) else { return Vec::new() };
         let mut kept = self.kept();
         if !kept.retrieval_enabled || kept.consent() == Consent::Refused {
             return Vec::new();
         }
-        self.shots(self.remembered(&mut kept), surface, turns, &[])
+        self.shots(self.remembered(&mut kept), surface, request, &[])
     }
 
     /// All that can be retrieved now.
     pub fn remembered<'a>(&self, kept: &'a mut Kept) -> &'a Memory {
-        if kept.memory.is_none() {
-            kept.memory = Some(self.memory(kept, &HashSet::new()));
+        if kept.memory.is_none() || std::mem::take(&mut kept.memory_outdated) {
+            let mut memory = kept.memory.take().unwrap_or_else(|| self.empty_memory());
+            let entries = self.entries(kept, &HashSet::new(), memory.entries());
+            memory.update(entries, &mut self.embed());
+            kept.memory = Some(memory);
         }
         kept.memory.as_ref().expect("just built")
     }
@@ -554,65 +661,79 @@ impl Shared {
         &self,
         memory: &Memory,
         surface: &str,
-        turns: &[Message],
+        request: &str,
         excluded: &[u128],
     ) -> Vec<Shot> {
-        let mut said = turns.iter().filter(|turn| turn.role != Role::System);
-        let (Some(request), None) = (said.next(), said.next()) else { return Vec::new() };
-        let ids = self.request_ids(&request.content);
+        let ids = self.request_ids(request);
         let retrieval = &self.config.retrieval;
         let query = Query {
             ids: &ids,
             surface,
-            k: retrieval.examples + excluded.len(),
-            budget_tokens: usize::MAX,
+            excluded,
+            k: retrieval.examples,
+            budget_tokens: retrieval.token_budget,
             least: retrieval.min_similarity,
         };
-        let recalled = memory.nearest(&query, &mut |id, row| self.model.token_embedding(id, row));
-        let mut left = retrieval.token_budget;
-        let mut shown: Vec<&Entry> = recalled
-            .iter()
-            .rev()
-            .map(|r| r.entry)
-            .filter(|entry| !entry.lineage.iter().any(|id| excluded.contains(id)))
-            .take(retrieval.examples)
-            .take_while(|entry| {
-                let fits = entry.cost_tokens <= left;
-                left = left.saturating_sub(entry.cost_tokens);
-                fits
-            })
-            .collect();
+        let shown = memory.nearest(&query, &mut self.embed());
+        let shown: Vec<&Entry> = shown.into_iter().map(|recalled| recalled.entry).collect();
         if !shown.iter().any(|entry| entry.taught) {
             return Vec::new();
         }
-        shown.reverse();
         let shot = |e: &Entry| Shot { prompt: e.request.clone(), answer: e.answer.clone() };
         shown.into_iter().map(shot).collect()
+    }
+
+    /// As [`Shared::shots`] for a conversation: nothing where it is more than its request.
+    pub fn shots_for(
+        &self,
+        memory: &Memory,
+        surface: &str,
+        said: &Transcript,
+        excluded: &[u128],
+    ) -> Vec<Shot> {
+        let request = only_request(said);
+        request.map_or_else(Vec::new, |request| self.shots(memory, surface, request, excluded))
     }
 
     /// All that can be retrieved, without what comes from the `excluded` replies. What an adapter
     /// has learned stays: the two together do better than either.
     pub fn memory(&self, kept: &Kept, excluded: &HashSet<u128>) -> Memory {
-        // A request that builds on earlier turns means nothing without them.
-        let whole = |e: &Example| e.prompt.iter().filter(|m| m.role == Role::User).count() == 1;
+        let mut memory = self.empty_memory();
+        memory.update(self.entries(kept, excluded, &[]), &mut self.embed());
+        memory
+    }
+
+    fn empty_memory(&self) -> Memory {
+        Memory::new(Vec::new(), self.model.arch().width, &mut self.embed())
+    }
+
+    fn embed(&self) -> impl FnMut(u32, &mut [f32]) {
+        |id, row: &mut [f32]| self.model.token_embedding(id, row)
+    }
+
+    /// The examples that can be shown: `known` ones are not cut into tokens again.
+    fn entries(&self, kept: &Kept, excluded: &HashSet<u128>, known: &[Entry]) -> Vec<Entry> {
+        let known: HashMap<u128, &Entry> = known.iter().map(|e| (e.lineage[0], e)).collect();
         let open = |e: &Example| !e.lineage.iter().any(|id| excluded.contains(id));
-        let examples = self.examples(kept).into_iter().filter(|e| whole(e) && open(e));
-        let entries = examples.map(|e| {
-            let ids = self.request_ids(e.request());
-            let answer = self.request_ids(&e.target).len();
-            Entry {
-                cost_tokens: ids.len() + answer + TURN_TOKENS,
+        let entry = |e: Example| {
+            // A request that builds on earlier turns means nothing without them.
+            let request = only_request(&e.prompt)?;
+            let like = known.get(&e.lineage[0]).filter(|k| k.request == request);
+            let same = like.filter(|k| k.answer == e.target);
+            let ids = like.map_or_else(|| self.request_ids(request), |k| k.ids.clone());
+            let cost = || ids.len() + self.request_ids(&e.target).len() + TURN_TOKENS;
+            Some(Entry {
+                cost_tokens: same.map_or_else(cost, |k| k.cost_tokens),
+                request: request.to_owned(),
                 ids,
-                request: e.request().to_owned(),
                 answer: e.target,
                 lineage: e.lineage,
                 surface: e.surface,
-                time_ms: e.time_ms,
+                order: e.order,
                 taught: e.taught,
-            }
-        });
-        let embed = &mut |id, row: &mut [f32]| self.model.token_embedding(id, row);
-        Memory::new(entries.collect(), self.model.arch().width, embed)
+            })
+        };
+        self.examples(kept).into_iter().filter(open).filter_map(entry).collect()
     }
 
     pub fn request_ids(&self, text: &str) -> Vec<u32> {
@@ -634,13 +755,21 @@ impl Drop for Shared {
 /// What a template puts around two turns, about.
 const TURN_TOKENS: usize = 12;
 
+/// The request of a conversation that is nothing but that. Later ones mean little without what came
+/// before them, and have it to go by.
+pub(crate) fn only_request(said: &Transcript) -> Option<&str> {
+    let turns = said.len() - usize::from(said.system().is_some());
+    (turns == 1).then(|| said.last().map_or("", |message| &message.content))
+}
+
 fn load(model: &Model, bytes: &[u8]) -> Result<Adapter, LearnerError> {
     Ok(model.load_adapter(&AdapterFile::parse(bytes, model.arch())?)?)
 }
 
 /// Drops what the journal may no longer keep; whether anything went. Nobody waits for it: a disk
 /// that fails here fails loudly elsewhere.
-fn expire(journal: &mut Journal, store: &Store, now_ms: u64) -> bool {
+fn expire(journal: &mut Journal, store: &Store) -> bool {
+    let Some(now_ms) = store.time().ages_from_ms() else { return false };
     let in_use = |digest: &Digest| {
         store.generations().iter().any(|known| known.digest == *digest && known.state.has_file())
     };
@@ -648,6 +777,13 @@ fn expire(journal: &mut Journal, store: &Store, now_ms: u64) -> bool {
         log::warn!("what is too old could not be dropped: {error}");
         false
     })
+}
+
+/// Writes down what the clock says, so that a leap of it is seen by the next process, too.
+fn keep_time(store: &mut Store) {
+    if let Err(error) = store.keep_time() {
+        log::warn!("what the clock says was not written down: {error}");
+    }
 }
 
 /// An adapter that is loaded is applied: its logits on a fixed probe are finite and differ from
@@ -664,6 +800,14 @@ fn probe(model: &Model, adapter: &Adapter) -> Result<(), LearnerError> {
         return Err(LearnerError::AdapterChangesNothing);
     }
     Ok(())
+}
+
+/// The adapter that was confirmed, or the base model.
+fn load_confirmed(model: &Model, store: &Store) -> Result<AdapterSet, LearnerError> {
+    let digest = store.active().map(|active| active.digest);
+    let bytes = digest.map(|digest| store.adapter_bytes(&digest)).transpose()?;
+    let adapter = bytes.map(|bytes| load(model, &bytes)).transpose()?;
+    Ok(AdapterSet { adapter, digest })
 }
 
 /// The adapter that the store names. One that can't be loaded is taken back, and the next best is

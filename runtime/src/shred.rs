@@ -8,9 +8,7 @@ use std::collections::HashSet;
 
 use crate::disk::Lock;
 use crate::error::LearnerError;
-use crate::forget;
 use crate::journal::Journal;
-use crate::shared::{Kept, Shared};
 use crate::store::Store;
 use crate::vault::{Epoch, Vault, VaultError};
 
@@ -26,40 +24,6 @@ pub enum Erasure {
     Deleted,
     /// Their key was destroyed. Whoever has copies of them has noise.
     Shredded,
-}
-
-impl Shared {
-    /// Leaves the epoch, if something in it is forgotten, and ends what is left of doing so. Says
-    /// how that ended; what stands in the way is logged, because nobody is the worse for it but the
-    /// forgotten bytes.
-    pub fn shred(&self, kept: &mut Kept) -> Erasure {
-        if let Err(error) = self.shred_if_due(kept) {
-            log::warn!("what was forgotten can't be shredded yet: {error}");
-            return Erasure::Pending;
-        }
-        if kept.vault.shreds() { Erasure::Shredded } else { Erasure::Deleted }
-    }
-
-    fn shred_if_due(&self, kept: &mut Kept) -> Result<(), LearnerError> {
-        if !kept.to_shred && kept.vault.is_settled() {
-            return Ok(());
-        }
-        let _lock = kept.vault.lock()?;
-        settle(&mut kept.vault, &kept.journal)?;
-        if kept.to_shred { self.leave_epoch(kept) } else { Ok(()) }
-    }
-
-    /// Under the vault's lock.
-    fn leave_epoch(&self, kept: &mut Kept) -> Result<(), LearnerError> {
-        // The tombstones don't come along: all that follows from them has to be done.
-        forget::finish(&self.model, &mut kept.store, &kept.ledger)?;
-        self.put_in_force(kept)?;
-        kept.journal.flush(self.now_ms())?;
-        let before = kept.vault.epoch();
-        let left = leave(&mut kept.vault, &mut kept.journal, &mut kept.store);
-        kept.to_shred = kept.vault.epoch() == before;
-        left
-    }
 }
 
 /// Leaves the epoch, under the vault's lock: journal and store are in the next one when this

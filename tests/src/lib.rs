@@ -1,6 +1,7 @@
 //! What tests that need more than one crate share.
 
 pub mod random;
+pub mod tiny;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

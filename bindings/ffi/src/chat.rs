@@ -158,6 +158,9 @@ pub struct Reply {
     pub tokens: u32,
     /// Past exchanges that were shown to the model.
     pub retrieved: u32,
+    /// Whether it was recorded, so that signals can refer to it. It is not without consent, off the
+    /// record, in a conversation that quotes what was forgotten, and where the disk is full or fails.
+    pub kept: bool,
 }
 
 impl From<runtime::Reply> for Reply {
@@ -170,6 +173,7 @@ impl From<runtime::Reply> for Reply {
             prompt_tokens: reply.prompt_tokens as u32,
             tokens: reply.tokens as u32,
             retrieved: reply.retrieved as u32,
+            kept: reply.kept,
         }
     }
 }

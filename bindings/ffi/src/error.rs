@@ -127,9 +127,10 @@ impl From<StoreError> for LearnerError {
         let detail = error.to_string();
         match error {
             StoreError::Unreadable => LearnerError::Key { detail },
-            StoreError::Busy | StoreError::ChangedElsewhere | StoreError::CandidateExists => {
-                LearnerError::Busy { detail }
-            }
+            StoreError::Busy
+            | StoreError::ChangedElsewhere
+            | StoreError::Overtaken
+            | StoreError::CandidateExists => LearnerError::Busy { detail },
             StoreError::Unknown { .. }
             | StoreError::NothingToRollBack
             | StoreError::NoCandidate
@@ -198,6 +199,7 @@ impl From<runtime::LearnerError> for LearnerError {
             Error::UnknownReply { .. } | Error::NothingToRegenerate => {
                 LearnerError::NotFound { detail }
             }
+            Error::TurnTooLong { .. } => LearnerError::Invalid { detail },
             Error::Busy => LearnerError::Busy { detail },
         }
     }

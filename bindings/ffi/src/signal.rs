@@ -141,7 +141,8 @@ pub struct Sample {
     pub surface: String,
     /// When.
     pub time: SystemTime,
-    /// The conversation up to the request.
+    /// What was new in the conversation when it was made, the request last. What came before are the
+    /// earlier samples of the conversation.
     pub prompt: Vec<Message>,
     /// What the model answered.
     pub reply: String,
@@ -156,9 +157,9 @@ impl From<Turn> for Sample {
         Sample {
             reply_id: id::reply_text(turn.reply_id),
             conversation: id::reply_text(turn.session),
-            surface: turn.surface,
             time: id::instant(turn.time_ms),
-            prompt: turn.prompt.into_iter().map(Message::from).collect(),
+            prompt: turn.asked().into_iter().cloned().map(Message::from).collect(),
+            surface: turn.surface,
             reply: turn.reply,
             adapter: turn.adapter.as_ref().map(id::adapter_text),
             signals: turn.signals.into_iter().map(Signal::from).collect(),

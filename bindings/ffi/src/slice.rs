@@ -102,6 +102,8 @@ pub struct SliceReport {
     pub tokens: u64,
     /// Examples that the run learns from.
     pub examples: u32,
+    /// Examples that it can't learn from: too long for the context, or refused by the template.
+    pub left_out: u32,
     /// Time spent training in this slice.
     pub train_time: Duration,
 }
@@ -129,6 +131,7 @@ impl From<runtime::SliceReport> for SliceReport {
             losses: report.losses,
             tokens: report.tokens,
             examples: report.examples,
+            left_out: report.left_out,
             train_time: report.train_time,
         }
     }

@@ -19,6 +19,7 @@
 
 mod below;
 mod real;
+mod reserve;
 pub mod sim;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use std::io;
 
 pub(crate) use below::Below;
 pub use real::RealDisk;
+pub(crate) use reserve::Reserve;
 
 /// Holds an advisory lock until it is dropped.
 pub struct Lock(#[allow(dead_code, reason = "held only to be dropped")] Box<dyn Send>);
@@ -95,12 +97,20 @@ impl DiskError {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         matches!(self.source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
     }
+
+    /// Whether the medium can be read and not written.
+    pub fn is_read_only(&self) -> bool {
+        self.source.kind() == io::ErrorKind::ReadOnlyFilesystem
+    }
 }
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "Free some space and try again; what was stored before is intact"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "Put the store on a medium that can be written; here it can only be looked at"
         }
         io::ErrorKind::PermissionDenied => "Give the app write access to its own folder",
         io::ErrorKind::NotFound => "The file was removed behind the library's back",

@@ -1,5 +1,8 @@
 //! [`RealDisk`]: a folder of the operating system.
 //!
+//! On a medium that can only be read there is nothing to make durable and nobody to lock out: both do
+//! nothing there, so that a store can be looked at.
+//!
 //! Two things of the process can turn against it. The folder is made absolute when it is opened, so
 //! that a later change of the current folder moves nothing. And no file that can be written is ever
 //! on descriptors 0 to 2: a daemon without a standard error would get a file of the store there, and
@@ -101,7 +104,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 impl Disk for RealDisk {
     fn make_dir(&self, dir: &str) -> io::Result<()> {
         match fs::create_dir(self.path(dir)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if !self.path(dir).is_dir() => return Err(error),
             // If it is there: who made it may have been killed before it was durable.
             _ => {}
         }
@@ -158,7 +161,7 @@ impl Disk for RealDisk {
 
     fn sync(&self, name: &str) -> io::Result<()> {
         // `sync_all`, not `sync_data`: old f2fs kernels lost the new length after the latter.
-        self.with(name, |file| file.sync_all())
+        unless_read_only(self.with(name, |file| file.sync_all()), ())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -192,10 +195,18 @@ impl Disk for RealDisk {
 
     fn lock(&self, name: &str) -> io::Result<Lock> {
         let path = self.path(name);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let Some(file) = unless_read_only(file.map(Some), None)? else { return Ok(Lock::new(())) };
         let file = above_standard(file)?;
         lock_file(&file)?;
         Ok(Lock::new(file))
+    }
+}
+
+fn unless_read_only<T>(done: io::Result<T>, instead: T) -> io::Result<T> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(instead),
+        done => done,
     }
 }
 

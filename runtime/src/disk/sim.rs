@@ -67,7 +67,12 @@ struct State {
     recording: bool,
     moments: Vec<Moment>,
     locks: BTreeSet<String>,
+    /// Bytes that fit, in blocks.
+    capacity: Option<u64>,
 }
+
+/// What a file takes is a multiple of this.
+const BLOCK: usize = 4096;
 
 /// A simulated disk. Clones share the same files, as two processes would.
 #[derive(Debug, Clone, Default)]
@@ -119,6 +124,17 @@ impl SimDisk {
         self.state().fault = fault;
     }
 
+    /// From now on no more than this fits, counted in blocks of 4 KiB: what grows beyond it finds the
+    /// disk full, and what is removed makes room.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state().capacity = bytes;
+    }
+
+    /// Bytes in use, counted in blocks of 4 KiB.
+    pub fn used(&self) -> u64 {
+        self.state().image.used(BLOCK)
+    }
+
     /// Whether the failure that was set has struck.
     pub fn struck(&self) -> bool {
         let state = self.state();
@@ -164,7 +180,8 @@ impl SimDisk {
     ) -> io::Result<()> {
         let mut state = self.state();
         state.note(what, name);
-        match state.begin() {
+        let full = state.capacity.is_some_and(|most| state.image.used(BLOCK) >= most);
+        match state.begin().or(full.then_some(FaultKind::StorageFull)) {
             Some(FaultKind::StorageFull) if !needs_room => {}
             Some(kind) => return Err(error_of(kind)),
             None => {}
@@ -187,8 +204,12 @@ impl SimDisk {
             let under_way = format!("half of {what} {name}");
             state.moments.push(Moment { operations, image, under_way });
         }
-        let grows = offset + bytes.len() > state.image.len(name)?;
-        match state.begin() {
+        let length = state.image.len(name)?;
+        let grows = offset + bytes.len() > length;
+        let blocks = |bytes: usize| bytes.next_multiple_of(BLOCK);
+        let more = blocks(offset + bytes.len()).saturating_sub(blocks(length)) as u64;
+        let full = state.capacity.is_some_and(|most| state.image.used(BLOCK) + more > most);
+        match state.begin().or((full && more > 0).then_some(FaultKind::StorageFull)) {
             Some(FaultKind::StorageFull) if !grows => state.image.write(name, offset, bytes),
             None => state.image.write(name, offset, bytes),
             Some(kind) => {
@@ -197,7 +218,7 @@ impl SimDisk {
                     FaultKind::Death { halfway } => halfway && state.struck_now(),
                     FaultKind::Denied => false,
                 };
-                if cut {
+                if cut && !full {
                     state.image.write(name, offset, half)?;
                 }
                 Err(error_of(kind))

@@ -12,6 +12,7 @@ impl Journal {
     pub(crate) fn reopen(&self, there: &Epoch) -> Result<Journal, JournalError> {
         let mut journal = Journal::open(there.disk.clone(), there.seal.clone(), self.limits)?;
         journal.known.ids.clone_from(&self.known.ids);
+        journal.newest = journal.newest.max(self.newest);
         Ok(journal)
     }
 
@@ -62,9 +63,10 @@ impl Journal {
             }
             // As old as it is, and behind those that were read before it.
             let created_ms = segment::created_ms(&name).unwrap_or(0);
+            let told_ms = contents.told_ms(&name);
             let created_ms = created_ms.max(newest_ms.map_or(0, |newest| newest + 1));
             newest_ms = Some(created_ms);
-            upkeep::write_whole(&*to.disk, &to.seal, created_ms, contents.items.iter())?;
+            upkeep::write_whole(&*to.disk, &to.seal, (created_ms, told_ms), contents.items.iter())?;
         }
         at("sync folder", FOLDER, to.disk.sync_dir(FOLDER))?;
         Ok(())

@@ -19,7 +19,7 @@ fn next(disk: &SimDisk) -> Epoch {
 
 fn note(n: u64) -> Record {
     let signal = Signal::Edited { text: format!("number {n}") };
-    Record::Feedback(Feedback { reply_id: n.into(), time_ms: n, signal })
+    Record::Feedback(Feedback { reply_id: n.into(), order: n, time_ms: n, signal })
 }
 
 fn gone(n: u64) -> Record {

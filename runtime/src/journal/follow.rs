@@ -13,6 +13,8 @@ pub(super) struct Known {
     bytes: HashMap<String, u64>,
     /// Ids of records: merging moves them from segment to segment.
     pub ids: HashSet<u128>,
+    /// What the clock said when a segment was begun.
+    pub told_ms: HashMap<String, u64>,
 }
 
 impl Journal {
@@ -20,7 +22,11 @@ impl Journal {
     pub fn follow(&mut self, scan: &Scan) {
         let segments = scan.segments.iter();
         self.known.bytes = segments.map(|seen| (seen.name.clone(), seen.bytes)).collect();
+        let told = scan.segments.iter().map(|seen| (seen.name.clone(), seen.told_ms));
+        self.known.told_ms = told.collect();
         self.known.ids.extend(scan.entries.iter().map(|entry| entry.id));
+        let places = scan.entries.iter().map(|entry| entry.record.order());
+        self.newest = places.fold(self.newest, u64::max);
     }
 
     /// Hands out every record that others have appended since the last look, or since
@@ -45,9 +51,14 @@ impl Journal {
             }
             let Some(contents) = self.segment(name)? else { continue };
             self.hand_out(&contents, take);
+            self.known.told_ms.insert(name.clone(), contents.told_ms(name));
             self.known.bytes.insert(name.clone(), bytes);
         }
+        let newest = names.last().and_then(|name| segment::created_ms(name)).unwrap_or(0);
+        self.newest_segment = self.newest_segment.max(newest);
+        self.newest = self.newest.max(newest);
         self.known.bytes.retain(|name, _| names.binary_search(name).is_ok());
+        self.known.told_ms.retain(|name, _| names.binary_search(name).is_ok());
         Ok(())
     }
 
@@ -56,6 +67,7 @@ impl Journal {
             if self.known.ids.insert(item.id())
                 && let Some(record) = Record::from_archive(item.kind, item.schema, item.archive())
             {
+                self.newest = self.newest.max(record.order());
                 take(record);
             }
         }

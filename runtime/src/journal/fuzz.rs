@@ -1,7 +1,6 @@
 //! See `crate::fuzz`.
 
 use super::Record;
-use super::record::SCHEMA;
 use super::segment::{Item, begin};
 use crate::seal::{Seal, SealError};
 
@@ -10,7 +9,7 @@ pub(crate) fn segment(
     frames: &[(u8, u16, Vec<u8>)],
     footer: bool,
 ) -> Result<Vec<u8>, SealError> {
-    let (_, mut encoder) = begin(seal, 77)?;
+    let (_, mut encoder) = begin(seal, 77, 77)?;
     let mut bytes = encoder.header().to_vec();
     for (kind, schema, archive) in frames {
         encoder.frame(&Item::new(*kind, *schema, archive)?, &mut bytes);
@@ -22,5 +21,5 @@ pub(crate) fn segment(
 }
 
 pub(crate) fn archive(record: &Record) -> (u8, u16, Vec<u8>) {
-    (record.kind(), SCHEMA, record.archive().to_vec())
+    (record.kind(), record.schema(), record.archive().to_vec())
 }

@@ -27,6 +27,7 @@ pub(crate) mod fuzz;
 mod race_tests;
 mod read;
 mod record;
+mod schema1;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -50,7 +51,7 @@ use segment::{Encoder, Item};
 
 const FOLDER: &str = "j";
 
-/// Bounds of the journal. The defaults are those of the handbook.
+/// Bounds of the journal.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// A segment is closed when it has this many bytes.
@@ -88,7 +89,8 @@ impl Default for Limits {
 struct Open {
     path: String,
     encoder: Encoder,
-    created_ms: u64,
+    /// What the clock said.
+    told_ms: u64,
     bytes: usize,
     /// Whether its name is durable.
     named: bool,
@@ -106,7 +108,10 @@ pub struct Journal {
     pending_bytes: usize,
     pending_since_ms: u64,
     /// Segments are named by time, and later ones must sort behind earlier ones.
-    newest_ms: u64,
+    newest_segment: u64,
+    /// The highest place of a record, and of a segment: both are times, but for what would not sort
+    /// behind what came before it.
+    newest: u64,
     known: Known,
 }
 
@@ -119,7 +124,7 @@ impl Journal {
     ) -> Result<Journal, JournalError> {
         at("make folder", FOLDER, disk.make_dir(FOLDER))?;
         let names = at("list", FOLDER, disk.list(FOLDER))?;
-        let newest_ms = names.iter().filter_map(|name| segment::created_ms(name)).max();
+        let newest = names.iter().filter_map(|name| segment::created_ms(name)).max();
         Ok(Journal {
             disk,
             seal,
@@ -128,7 +133,8 @@ impl Journal {
             pending: Vec::new(),
             pending_bytes: 0,
             pending_since_ms: 0,
-            newest_ms: newest_ms.unwrap_or(0),
+            newest_segment: newest.unwrap_or(0),
+            newest: newest.unwrap_or(0),
             known: Known::default(),
         })
     }
@@ -140,8 +146,19 @@ impl Journal {
             let (bytes, limit) = (archive.len(), segment::MAX_ARCHIVE);
             return Err(JournalError::RecordTooLarge { bytes, limit });
         }
-        let item = Item::new(record.kind(), record::SCHEMA, &archive)?;
+        let item = Item::new(record.kind(), record.schema(), &archive)?;
+        self.newest = self.newest.max(record.order());
         self.append_item(item, record.must_be_durable(), now_ms)
+    }
+
+    /// The place of what happens now: behind everything that was read or written here.
+    pub fn next_place(&self, now_ms: u64) -> u64 {
+        now_ms.max(self.newest.saturating_add(1))
+    }
+
+    /// The place of the newest that was read or written here.
+    pub fn newest_place(&self) -> u64 {
+        self.newest
     }
 
     fn append_item(&mut self, item: Item, durable: bool, now_ms: u64) -> Result<(), JournalError> {
@@ -208,7 +225,7 @@ impl Journal {
 
     fn close_if_due(&mut self, now_ms: u64) -> Result<(), JournalError> {
         let Some(open) = &self.open else { return Ok(()) };
-        let old = now_ms.saturating_sub(open.created_ms) >= self.limits.segment_age_ms;
+        let old = now_ms.saturating_sub(open.told_ms) >= self.limits.segment_age_ms;
         if open.bytes >= self.limits.segment_bytes || old {
             self.close(now_ms)?;
         }
@@ -232,18 +249,19 @@ impl Journal {
 
     /// Starts a segment with every pending record in it.
     fn begin(&mut self, now_ms: u64) -> Result<(), JournalError> {
-        let created_ms = now_ms.max(self.newest_ms.saturating_add(1));
-        let (name, mut encoder) = segment::begin(&self.seal, created_ms)?;
+        let created_ms = now_ms.max(self.newest_segment.saturating_add(1));
+        let (name, mut encoder) = segment::begin(&self.seal, created_ms, now_ms)?;
         let path = format!("{FOLDER}/{name}");
         let mut bytes = encoder.header().to_vec();
         for item in &self.pending {
             encoder.frame(item, &mut bytes);
         }
         at("create", &path, self.disk.create(&path))?;
-        self.newest_ms = created_ms;
+        self.newest_segment = created_ms;
+        self.newest = self.newest.max(created_ms);
         let written = at("append", &path, self.disk.append(&path, &bytes));
         self.pending_bytes = bytes.len();
-        self.open = Some(Open { path, encoder, created_ms, bytes: bytes.len(), named: false });
+        self.open = Some(Open { path, encoder, told_ms: now_ms, bytes: bytes.len(), named: false });
         written.inspect_err(|_| self.abandon())?;
         Ok(())
     }

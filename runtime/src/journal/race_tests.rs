@@ -80,7 +80,7 @@ fn interrupted(disk: &SimDisk, step: u64, act: Act) -> Journal {
 
 fn note(n: u64) -> Record {
     let signal = Signal::Edited { text: format!("number {n}") };
-    Record::Feedback(Feedback { reply_id: n.into(), time_ms: n, signal })
+    Record::Feedback(Feedback { reply_id: n.into(), order: n, time_ms: n, signal })
 }
 
 /// Ten finished segments with one record each.

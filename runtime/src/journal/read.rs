@@ -20,6 +20,8 @@ pub struct Entry {
 pub struct SegmentReport {
     /// File name inside the journal's folder.
     pub name: String,
+    /// What the clock said when it was begun, in milliseconds since 1970.
+    pub told_ms: u64,
     /// Length of the file.
     pub bytes: u64,
     /// Bytes from the start that are authentic.
@@ -59,6 +61,7 @@ impl Journal {
             };
             let contents = segment::read(&self.seal, &bytes);
             let mut report = SegmentReport {
+                told_ms: contents.told_ms(&name),
                 name,
                 bytes: bytes.len() as u64,
                 valid_bytes: contents.valid_bytes as u64,

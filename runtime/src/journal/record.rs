@@ -11,8 +11,10 @@ use std::collections::HashSet;
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
+use sapwood_models::Role;
 use zeroize::Zeroizing;
 
+use super::schema1;
 use crate::secret::redact_after;
 use crate::signal::Signal;
 
@@ -25,10 +27,18 @@ pub struct Turn {
     pub text: String,
 }
 
+impl Turn {
+    /// A message of a prompt.
+    pub fn new(role: Role, text: &str) -> Turn {
+        Turn { role: role.as_str().to_owned(), text: text.to_owned() }
+    }
+}
+
 /// Why a reply ended.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum StopReason {
     /// The model ended it.
+    #[default]
     End,
     /// The token limit.
     Length,
@@ -39,19 +49,26 @@ pub enum StopReason {
 }
 
 /// One reply, with everything needed to score it and to learn from it.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 pub struct Interaction {
     /// Id of the reply, random, unique.
     pub reply_id: u128,
+    /// Its place among all that happened: higher than that of everything that its process had heard
+    /// of, whatever the clock said. Times that nobody set back are such an order, and these are
+    /// times wherever they can be.
+    pub order: u64,
     /// Conversation that it belongs to. Data is split for evaluation by a hash of this.
     pub session: u128,
     /// Part of the app where it happened, as the app names it.
     pub surface: String,
     /// When, by the host's clock, in milliseconds since 1970.
     pub time_ms: u64,
-    /// System message.
+    /// The reply that this one's prompt goes on from: it begins with that one's prompt, system
+    /// message included, and its reply. `None`: nothing comes before `turns`.
+    pub follows: Option<u128>,
+    /// System message; kept with the first reply of a conversation.
     pub system: Option<String>,
-    /// The prompt, oldest turn first, without the system message.
+    /// What is new in the prompt, oldest turn first, without the system message.
     pub turns: Vec<Turn>,
     /// The reply.
     pub reply: String,
@@ -74,6 +91,8 @@ pub struct Interaction {
 pub struct Feedback {
     /// The reply.
     pub reply_id: u128,
+    /// Its place among all that happened, as [`Interaction::order`].
+    pub order: u64,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
     /// What.
@@ -141,10 +160,35 @@ pub enum Record {
     UsedByGeneration(UsedByGeneration),
 }
 
-/// Schema of the archives that this version writes.
-pub(super) const SCHEMA: u16 = 1;
-
 impl Record {
+    /// Schema of its archive, as this version writes it.
+    pub(super) fn schema(&self) -> u16 {
+        match self {
+            Record::Interaction(_) | Record::Feedback(_) => 2,
+            Record::Tombstone(_) | Record::Consent(_) | Record::UsedByGeneration(_) => 1,
+        }
+    }
+
+    /// Its place among all that happened, where that matters; 0 elsewhere.
+    pub(crate) fn order(&self) -> u64 {
+        match self {
+            Record::Interaction(made) => made.order,
+            Record::Feedback(made) => made.order,
+            Record::Tombstone(_) | Record::Consent(_) | Record::UsedByGeneration(_) => 0,
+        }
+    }
+
+    /// The same at another place.
+    #[must_use]
+    pub(crate) fn placed(mut self, place: u64) -> Record {
+        match &mut self {
+            Record::Interaction(made) => made.order = place,
+            Record::Feedback(made) => made.order = place,
+            Record::Tombstone(_) | Record::Consent(_) | Record::UsedByGeneration(_) => {}
+        }
+        self
+    }
+
     /// The kind byte of its frames.
     pub(super) fn kind(&self) -> u8 {
         match self {
@@ -166,8 +210,12 @@ impl Record {
     }
 
     /// Without the secrets in its texts, each seen behind the text before it. `asked` tells what a
-    /// reply answers.
-    pub(crate) fn without_secrets<'a>(mut self, asked: impl FnOnce(u128) -> &'a str) -> Record {
+    /// reply answers, `answered` what it says.
+    pub(crate) fn without_secrets<'a>(
+        mut self,
+        asked: impl FnOnce(u128) -> &'a str,
+        answered: impl FnOnce(u128) -> &'a str,
+    ) -> Record {
         let clean = |before: &str, text: &mut String| {
             if let Cow::Owned(clean) = redact_after(before, text) {
                 *text = clean;
@@ -176,7 +224,7 @@ impl Record {
         match &mut self {
             Record::Interaction(said) => {
                 said.system.iter_mut().for_each(|text| clean("", text));
-                let mut before = "";
+                let mut before = said.follows.map_or("", answered);
                 let turns = said.turns.iter_mut().map(|turn| &mut turn.text);
                 for text in turns.chain([&mut said.reply]) {
                     clean(before, text);
@@ -223,18 +271,16 @@ impl Record {
     /// The record of an archive; `None` if kind or schema are of another version, or the bytes
     /// are not such an archive.
     pub(super) fn from_archive(kind: u8, schema: u16, bytes: &[u8]) -> Option<Record> {
-        if schema != SCHEMA {
-            return None;
-        }
         let mut aligned = AlignedVec::<16>::with_capacity(bytes.len());
         aligned.extend_from_slice(bytes);
         type Checked<T> = Result<T, rancor::Error>;
-        match kind {
-            1 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Interaction).ok(),
-            2 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Feedback).ok(),
-            3 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Tombstone).ok(),
-            4 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Consent).ok(),
-            5 => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::UsedByGeneration).ok(),
+        match (kind, schema) {
+            (1 | 2, 1) => schema1::read(kind, &aligned),
+            (1, 2) => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Interaction).ok(),
+            (2, 2) => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Feedback).ok(),
+            (3, 1) => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Tombstone).ok(),
+            (4, 1) => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::Consent).ok(),
+            (5, 1) => (rkyv::from_bytes(&aligned) as Checked<_>).map(Record::UsedByGeneration).ok(),
             _ => None,
         }
     }

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! header, 144 B
-//!   0   magic "SWJ1" | version u16 = 1 | algorithm u8 | flags u8 = 0
+//!   0   magic "SWJ1" | version u16 = 2 | algorithm u8 | flags u8 = 0
 //!   8   store id 16 | key id 16
-//!   40  created ms u64 | writer's random 8 | reserved 4 = 0 | crc32c of bytes 0..60
+//!   40  created u64 | writer's random 8 | lead u32 | crc32c of bytes 0..60
 //!   64  wrapped data key 80, bound to bytes 0..64
 //! frame
-//!   0   length u32, 16..=65 536 | kind u8 | flags u8 = 0 | schema u16 | index u64
+//!   0   length u32, 16..=16 MiB | kind u8 | flags u8 = 0 | schema u16 | index u64
 //!   16  ciphertext[length] | tag 16 | zeros up to a multiple of 16
 //! ```
 //!
-//! Integers are little-endian. A frame is sealed under nonce `0u32 ‖ index u64 BE`, with header,
+//! Integers are little-endian. `created` is the segment's place in the order of all that is recorded,
+//! a time in milliseconds wherever that is one; `lead` is how far that lies ahead of what the clock
+//! said, in milliseconds below 2³¹ and in minutes from there on. Version 1 had frames of at most
+//! 64 KiB. A frame is sealed under nonce `0u32 ‖ index u64 BE`, with header,
 //! frame header and the previous frame's tag as AAD: frames cannot be changed, moved, dropped from
 //! the middle or taken from another segment. The text is a random record id of 16 bytes and the
 //! archive. The last frame of a segment that was closed is the footer, kind 255, whose text is the
@@ -23,13 +26,14 @@ use crate::crc::crc32c;
 use crate::seal::{Cipher, DataKey, Seal, SealError, TAG_BYTES, WRAPPED_BYTES, random};
 
 const MAGIC: [u8; 4] = *b"SWJ1";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const FIXED: usize = 64;
 pub(super) const HEADER: usize = FIXED + WRAPPED_BYTES;
 const FRAME_HEADER: usize = 16;
 const ID_BYTES: usize = 16;
-/// Longest text of a frame: record id and archive.
-pub(super) const MAX_TEXT: usize = 65_536;
+/// Longest text of a frame: record id and archive. What a record can come to is bounded before a
+/// reply is made (`chat::MAX_NEW_BYTES`), at a quarter of this.
+pub(super) const MAX_TEXT: usize = 16 << 20;
 /// Longest archive of a record.
 pub(super) const MAX_ARCHIVE: usize = MAX_TEXT - ID_BYTES;
 const FOOTER: u8 = 0xFF;
@@ -76,7 +80,11 @@ pub(super) struct Encoder {
 }
 
 /// A new segment: its file name, its first bytes, and what makes the rest.
-pub(super) fn begin(seal: &Seal, created_ms: u64) -> Result<(String, Encoder), SealError> {
+pub(super) fn begin(
+    seal: &Seal,
+    created_ms: u64,
+    told_ms: u64,
+) -> Result<(String, Encoder), SealError> {
     let writer: [u8; 8] = random()?;
     let key_id: [u8; 16] = random()?;
     let mut header = Vec::with_capacity(HEADER);
@@ -87,7 +95,7 @@ pub(super) fn begin(seal: &Seal, created_ms: u64) -> Result<(String, Encoder), S
     header.extend_from_slice(&key_id);
     header.extend_from_slice(&created_ms.to_le_bytes());
     header.extend_from_slice(&writer);
-    header.extend_from_slice(&[0; 4]);
+    header.extend_from_slice(&lead(created_ms.saturating_sub(told_ms)).to_le_bytes());
     let sum = crc32c(&header);
     header.extend_from_slice(&sum.to_le_bytes());
     let key = DataKey::random()?;
@@ -176,18 +184,32 @@ pub enum End {
 
 /// A segment, read.
 pub(super) struct Contents {
+    told_ms: u64,
     pub items: Vec<Item>,
     pub end: End,
     /// Bytes from the start that are authentic.
     pub valid_bytes: usize,
 }
 
+impl Contents {
+    /// What the clock said when this segment was begun, in milliseconds since 1970. Of one that can't
+    /// be read, its name says when.
+    pub(super) fn told_ms(&self, name: &str) -> u64 {
+        match self.end {
+            End::Foreign => created_ms(name).unwrap_or(0),
+            End::Footer | End::Open | End::Torn => self.told_ms,
+        }
+    }
+}
+
 /// Reads a segment up to the first byte that is not authentic.
 pub(super) fn read(seal: &Seal, bytes: &[u8]) -> Contents {
-    let mut contents = Contents { items: Vec::new(), end: End::Foreign, valid_bytes: 0 };
+    let mut contents =
+        Contents { told_ms: 0, items: Vec::new(), end: End::Foreign, valid_bytes: 0 };
     let Some((header, cipher)) = open_header(seal, bytes) else {
         return contents;
     };
+    contents.told_ms = told_ms(header);
     contents.valid_bytes = HEADER;
     let mut tag = [0; TAG_BYTES];
     for index in 0.. {
@@ -213,11 +235,30 @@ pub(super) fn read(seal: &Seal, bytes: &[u8]) -> Contents {
     contents
 }
 
+const MINUTE_MS: u64 = 60_000;
+const MINUTES: u32 = 1 << 31;
+
+fn lead(ms: u64) -> u32 {
+    let minutes = || MINUTES | u32::try_from(ms / MINUTE_MS).unwrap_or(u32::MAX);
+    u32::try_from(ms).ok().filter(|ms| *ms < MINUTES).unwrap_or_else(minutes)
+}
+
+fn told_ms(header: &[u8]) -> u64 {
+    let created_ms = header[40..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let lead = header[56..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+    let lead_ms = match lead & MINUTES {
+        0 => u64::from(lead),
+        _ => u64::from(lead ^ MINUTES) * MINUTE_MS,
+    };
+    created_ms.saturating_sub(lead_ms)
+}
+
 fn open_header<'a>(seal: &Seal, bytes: &'a [u8]) -> Option<(&'a [u8], Cipher)> {
     let header = bytes.get(..HEADER)?;
     let (fixed, wrapped) = header.split_at(FIXED);
     let sum = crc32c(&fixed[..60]).to_le_bytes();
-    if fixed[..4] != MAGIC || fixed[4..6] != VERSION.to_le_bytes() || fixed[60..] != sum {
+    let version = u16::from_le_bytes([fixed[4], fixed[5]]);
+    if fixed[..4] != MAGIC || !(1..=VERSION).contains(&version) || fixed[60..] != sum {
         return None;
     }
     if fixed[8..24] != seal.store_id() {
@@ -262,7 +303,7 @@ mod tests {
     use super::*;
 
     fn segment(seal: &Seal, texts: &[&[u8]], footer: bool) -> Vec<u8> {
-        let (_, mut encoder) = begin(seal, 77).unwrap();
+        let (_, mut encoder) = begin(seal, 77, 77).unwrap();
         let mut bytes = encoder.header().to_vec();
         for text in texts {
             encoder.frame(&Item::new(1, 1, text).unwrap(), &mut bytes);
@@ -297,6 +338,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_clock_said_is_kept_beside_the_place() {
+        let seal = Seal::new([3; 32]);
+        let told = |created_ms, told_ms| {
+            let (_, encoder) = begin(&seal, created_ms, told_ms).unwrap();
+            read(&seal, encoder.header()).told_ms
+        };
+        for lead in [0, 1, 59_999, (1 << 31) - 1] {
+            assert_eq!(told(1 << 40, (1 << 40) - lead), (1 << 40) - lead);
+        }
+        let (place, said) = (4_102_444_800_000, 1_700_000_000_000);
+        assert!(told(place, said).abs_diff(said) < MINUTE_MS, "a clock that ran 76 years ahead");
+        assert_eq!(told(5, 9), 5);
+    }
+
+    #[test]
     fn every_truncation_keeps_the_whole_frames() {
         let seal = Seal::new([3; 32]);
         let bytes = segment(&seal, &[b"a", b"b"], true);
@@ -317,7 +373,7 @@ mod tests {
     fn what_our_writer_never_writes_is_refused_though_it_is_authentic() {
         let seal = Seal::new([3; 32]);
         let with_text = |length: usize| {
-            let (_, mut encoder) = begin(&seal, 77).unwrap();
+            let (_, mut encoder) = begin(&seal, 77, 77).unwrap();
             let mut bytes = encoder.header().to_vec();
             encoder.push(1, 1, &vec![5; length], &mut bytes);
             read(&seal, &bytes)
@@ -332,10 +388,10 @@ mod tests {
             assert_eq!((contents.items.len(), contents.end), (items, end), "{length} bytes");
         }
         // The first letter of the name, the version: with the right sum, and the key wrapped anew.
-        for at in [0, 4] {
-            let (_, encoder) = begin(&seal, 77).unwrap();
+        for at in [0, 5] {
+            let (_, encoder) = begin(&seal, 77, 77).unwrap();
             let mut fixed = encoder.header()[..FIXED].to_vec();
-            fixed[at] ^= 1;
+            fixed[at] ^= 7;
             let sum = crc32c(&fixed[..60]).to_le_bytes();
             fixed[60..].copy_from_slice(&sum);
             let wrapped = seal.wrap(&DataKey::random().unwrap(), &fixed).unwrap();
@@ -373,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_segment_is_told_by_its_name() {
-        let (name, _) = begin(&Seal::new([3; 32]), 0xABC).unwrap();
+        let (name, _) = begin(&Seal::new([3; 32]), 0xABC, 5).unwrap();
         assert_eq!(created_ms(&name), Some(0xABC));
         let good = "0000000000000abc";
         let told = |created: &str, writer: &str| created_ms(&format!("{created}-{writer}.seg"));

@@ -17,7 +17,12 @@ fn open(disk: &SimDisk) -> Journal {
 
 fn note(n: u64) -> Record {
     let text = format!("a text of the user, number {n}");
-    Record::Feedback(Feedback { reply_id: n.into(), time_ms: n, signal: Signal::Edited { text } })
+    Record::Feedback(Feedback {
+        reply_id: n.into(),
+        order: n,
+        time_ms: n,
+        signal: Signal::Edited { text },
+    })
 }
 
 fn numbers(journal: &Journal) -> Vec<u64> {
@@ -32,6 +37,8 @@ fn every_kind_of_record_comes_back_as_it_was() {
         Record::Consent(Consent { granted: true, time_ms: 1 }),
         Record::Interaction(Interaction {
             reply_id: u128::MAX - 1,
+            order: 2,
+            follows: Some(5),
             session: 3,
             surface: "mail".into(),
             time_ms: 2,
@@ -227,11 +234,11 @@ fn merging_keeps_every_record_in_order_wherever_it_stops() {
 fn a_record_too_large_for_a_frame_is_refused_and_the_rest_goes_on() {
     let disk = SimDisk::new();
     let mut journal = open(&disk);
-    let text = "x".repeat(70_000);
+    let text = "x".repeat(17 << 20);
     let signal = Signal::Edited { text };
-    let large = Record::Feedback(Feedback { reply_id: 1, time_ms: 1, signal });
+    let large = Record::Feedback(Feedback { reply_id: 1, order: 1, time_ms: 1, signal });
     let refused = journal.append(&large, 1);
-    assert!(matches!(refused, Err(JournalError::RecordTooLarge { limit: 65_520, .. })));
+    assert!(matches!(refused, Err(JournalError::RecordTooLarge { limit: 16_777_200, .. })));
     journal.append(&note(2), 2).unwrap();
     assert_eq!(numbers(&journal), [2]);
 }

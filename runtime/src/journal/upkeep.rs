@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::record::SCHEMA;
 use super::segment::{self, Item};
 use super::{FOLDER, Journal, JournalError, Record, Tombstone, UsedByGeneration};
 use crate::disk::{Disk, at};
 use crate::seal::Seal;
+use crate::time::settled_times;
 
 /// Small segments in a row that are worth joining.
 const MERGE_FROM: usize = 8;
@@ -18,7 +18,8 @@ const MERGE_SHARE: u64 = 16;
 impl Journal {
     /// Drops the oldest segments beyond the limits on age and size; whether there were any. What
     /// has to outlive them is written anew and durable first: the newest consent, what the adapters
-    /// `in_use` learned from, and tombstones of records that stay.
+    /// `in_use` learned from, and tombstones of records that stay. Ages are counted from `now_ms`;
+    /// a segment that a wrong clock dated is as old as the one before it.
     pub fn expire(
         &mut self,
         in_use: &dyn Fn(&[u8; 32]) -> bool,
@@ -31,7 +32,7 @@ impl Journal {
         // Under their ids: where the old ones are still there, or were copied into the next epoch
         // by another process, these are the same and not newer ones.
         for (id, record) in self.outliving(&expired, in_use)? {
-            let item = Item::with_id(id, record.kind(), SCHEMA, &record.archive());
+            let item = Item::with_id(id, record.kind(), record.schema(), &record.archive());
             self.append_item(item, false, now_ms)?;
         }
         self.flush(now_ms)?;
@@ -56,9 +57,11 @@ impl Journal {
             total += bytes;
             segments.push((name, path, bytes));
         }
+        let told_ms = segments.iter().map(|(name, ..)| self.told_ms(name));
+        let begun_ms = settled_times(told_ms.collect::<Result<Vec<u64>, _>>()?, now_ms);
         let mut expired = HashSet::new();
-        for (name, path, bytes) in segments {
-            let age_ms = now_ms.saturating_sub(segment::created_ms(&name).unwrap_or(now_ms));
+        for ((name, path, bytes), begun_ms) in segments.into_iter().zip(begun_ms) {
+            let age_ms = now_ms.saturating_sub(begun_ms);
             let unwanted = age_ms > self.limits.total_age_ms || total > self.limits.total_bytes;
             let left = age_ms > 2 * self.limits.segment_age_ms && !self.is_open(&path);
             if unwanted && left {
@@ -67,6 +70,14 @@ impl Journal {
             }
         }
         Ok(expired)
+    }
+
+    /// What the clock said when a segment was begun.
+    fn told_ms(&self, name: &str) -> Result<u64, JournalError> {
+        match self.known.told_ms.get(name) {
+            Some(known) => Ok(*known),
+            None => Ok(self.segment(name)?.map_or(0, |contents| contents.told_ms(name))),
+        }
     }
 
     /// Records of `expired` segments that have to stay.
@@ -173,7 +184,9 @@ impl Journal {
         // the later ones, and records that are met again do not count.
         let first = run.first().and_then(|(path, _)| segment::created_ms(path.rsplit('/').next()?));
         let items = run.iter().flat_map(|(_, contents)| &contents.items);
-        write_whole(&*self.disk, &self.seal, first.unwrap_or(0), items)?;
+        let first = first.unwrap_or(0);
+        let told_ms = run.first().map_or(first, |(_, contents)| contents.told_ms(""));
+        write_whole(&*self.disk, &self.seal, (first, told_ms), items)?;
         at("sync folder", FOLDER, self.disk.sync_dir(FOLDER))?;
         Ok(())
     }
@@ -191,14 +204,15 @@ impl Journal {
     }
 }
 
-/// A finished segment with these records, its bytes durable and its name not yet.
+/// A finished segment with these records, its bytes durable and its name not yet. It has the place
+/// and the time of the one that it stands for.
 pub(super) fn write_whole<'a>(
     disk: &dyn Disk,
     seal: &Seal,
-    created_ms: u64,
+    (created_ms, told_ms): (u64, u64),
     items: impl Iterator<Item = &'a Item>,
 ) -> Result<(), JournalError> {
-    let (name, mut encoder) = segment::begin(seal, created_ms)?;
+    let (name, mut encoder) = segment::begin(seal, created_ms, told_ms)?;
     let path = format!("{FOLDER}/{name}");
     let mut bytes = encoder.header().to_vec();
     for item in items {

@@ -23,7 +23,7 @@ fn open(disk: &SimDisk, limits: Limits) -> Journal {
 
 fn note(n: u64) -> Record {
     let signal = Signal::Edited { text: "the same for all".into() };
-    Record::Feedback(Feedback { reply_id: n.into(), time_ms: n, signal })
+    Record::Feedback(Feedback { reply_id: n.into(), order: n, time_ms: n, signal })
 }
 
 /// One segment with one record for each of these times; the journal of the last one.
@@ -54,7 +54,7 @@ fn the_largest_record_is_taken() {
     let mut journal = open(&disk, LIMITS);
     let with = |length: usize| {
         let signal = Signal::Edited { text: "x".repeat(length) };
-        Record::Feedback(Feedback { reply_id: 1, time_ms: 1, signal })
+        Record::Feedback(Feedback { reply_id: 1, order: 1, time_ms: 1, signal })
     };
     let largest = (0..segment::MAX_ARCHIVE)
         .rev()
@@ -210,18 +210,10 @@ fn joined_segments_keep_within_the_limits_of_one() {
 
 fn interaction() -> Interaction {
     Interaction {
-        reply_id: 0,
         session: 3,
         surface: "mail".into(),
+        order: 2,
         time_ms: 2,
-        system: None,
-        turns: Vec::new(),
-        reply: String::new(),
-        adapter_digest: None,
-        seed: 0,
-        shots: 0,
-        tokens: 1,
-        stop: StopReason::End,
-        mean_nll: None,
+        ..Interaction::default()
     }
 }

@@ -84,14 +84,31 @@ impl RateBet {
 
     /// Counts one turn, `bad` in 0..=1, and returns the statistic.
     pub fn observe(&mut self, bad: f64) -> f64 {
-        let bad = bad.clamp(0.0, 1.0);
-        for (w, multiple) in self.wealth.iter_mut().zip(MULTIPLES) {
-            let p1 = (self.p0 * multiple).min(RATE_MAX);
-            let ratio = (p1 / self.p0).powf(bad) * ((1.0 - p1) / (1.0 - self.p0)).powf(1.0 - bad);
+        let ratios = self.ratios(bad);
+        for (w, ratio) in self.wealth.iter_mut().zip(ratios) {
             let before = if self.reset { w.max(1.0) } else { *w };
             *w = (before * ratio).min(1e300);
         }
         self.evidence()
+    }
+
+    /// A turn that was counted as `before` has become `bad`: as if it had been that from the start.
+    /// For a test only; a detector forgets what it began with.
+    pub fn revise(&mut self, before: f64, bad: f64) -> f64 {
+        debug_assert!(!self.reset, "a detector's wealth is no product of all turns");
+        let ratios = self.ratios(bad).into_iter().zip(self.ratios(before));
+        for (w, (now, before)) in self.wealth.iter_mut().zip(ratios) {
+            *w = (*w * now / before).min(1e300);
+        }
+        self.evidence()
+    }
+
+    fn ratios(&self, bad: f64) -> [f64; MULTIPLES.len()] {
+        let bad = bad.clamp(0.0, 1.0);
+        MULTIPLES.map(|multiple| {
+            let p1 = (self.p0 * multiple).min(RATE_MAX);
+            (p1 / self.p0).powf(bad) * ((1.0 - p1) / (1.0 - self.p0)).powf(1.0 - bad)
+        })
     }
 
     /// The statistic so far: 1 before the first turn.

@@ -8,11 +8,9 @@ mod turn;
 
 use std::collections::HashMap;
 
-use sapwood_models::Message;
-
-use super::text;
 use crate::secret::is_redacted;
 use crate::signal::Signal;
+use crate::transcript::Transcript;
 
 pub use evidence::{
     Evidence, Judged, Kind, Label, Reliabilities, Reliability, Rules, calibrate, judged,
@@ -42,7 +40,7 @@ pub enum Why {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
     /// The messages, the request last.
-    pub prompt: Vec<Message>,
+    pub prompt: Transcript,
     /// The answer to learn.
     pub target: String,
     /// Factor on its loss, in (0, 1].
@@ -59,6 +57,8 @@ pub struct Example {
     pub surface: String,
     /// Conversation of the turn: decides the split.
     pub session: u128,
+    /// Place of the turn among all that happened.
+    pub order: u64,
     /// When.
     pub time_ms: u64,
 }
@@ -82,8 +82,8 @@ impl Example {
 /// weight. The split comes after this and is by session, so nothing here can leak.
 pub fn examples(turns: &[Turn], rules: &Rules) -> Vec<Example> {
     let scored = judged(turns, rules);
-    let mut all: Vec<Example> =
-        turns.iter().zip(&scored).filter_map(|(t, j)| example(t, j, rules)).collect();
+    let whole = turns.iter().zip(&scored).filter(|(turn, _)| !turn.is_cut);
+    let mut all: Vec<Example> = whole.filter_map(|(t, j)| example(t, j, rules)).collect();
     // A regenerated reply's successor comes from both turns: forgetting either reaches it.
     for turn in turns {
         for signal in &turn.signals {
@@ -102,8 +102,8 @@ pub fn examples(turns: &[Turn], rules: &Rules) -> Vec<Example> {
 
 fn example(turn: &Turn, judged: &Judged, rules: &Rules) -> Option<Example> {
     let q = |kind| rules.reliabilities.of(kind).mean();
-    let decay = decay(turn.time_ms, rules);
-    let edit = turn.edited().map(|text| (text, text::distance(&turn.reply, text)));
+    let decay = decay(judged.time_ms, rules);
+    let edit = turn.edited().zip(turn.edit_distance());
     let (target, why, weight) = match edit {
         Some((text, d)) if edit_kind(d, rules) == Kind::Corrected => {
             (text, Why::Corrected { distance: d }, q(Kind::Corrected) * decay)
@@ -133,20 +133,18 @@ fn example(turn: &Turn, judged: &Judged, rules: &Rules) -> Option<Example> {
         category: turn.category.clone(),
         surface: turn.surface.clone(),
         session: turn.session,
+        order: turn.order,
         time_ms: turn.time_ms,
     })
 }
 
 /// Drops contradicted examples and divides the weight of equal ones by their number.
 fn keep_newest(all: &mut Vec<Example>) {
-    let request = |e: &Example| {
-        let messages: Vec<String> = e.prompt.iter().map(|m| text::normalised(&m.content)).collect();
-        (e.surface.clone(), messages)
-    };
+    let request = |e: &Example| (e.surface.clone(), e.prompt.request_key());
     let mut newest: HashMap<_, (u64, u128, String)> = HashMap::new();
     let mut counts: HashMap<_, f64> = HashMap::new();
     for e in all.iter() {
-        let this = (e.time_ms, e.lineage[0], e.target.clone());
+        let this = (e.order, e.lineage[0], e.target.clone());
         let slot = newest.entry(request(e)).or_insert_with(|| this.clone());
         if (this.0, this.1) > (slot.0, slot.1) {
             *slot = this;
@@ -162,8 +160,9 @@ fn keep_newest(all: &mut Vec<Example>) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sapwood_models::Role;
+    use sapwood_models::{Message, Role};
 
+    use super::turn::Distance;
     use super::*;
     use crate::signal::{Part, Rating};
 
@@ -171,21 +170,28 @@ mod tests {
 
     fn turn(id: u128, request: &str, reply: &str, signals: Vec<Signal>) -> Turn {
         let message = Message::new(Role::User, request);
-        Turn {
+        let mut turn = Turn {
             reply_id: id,
             session: id,
             surface: "compose".into(),
             category: "mail".into(),
+            order: id as u64,
             time_ms: 100 * DAY_MS + id as u64,
-            prompt: vec![message],
+            prompt: [message].into_iter().collect(),
+            follows: None,
+            known: 0,
+            is_cut: false,
             reply: reply.into(),
             reply_tokens: 40,
             shots: 0,
             adapter: None,
-            signals,
+            signals: Vec::new(),
+            distance: Distance::default(),
             mean_nll: None,
             verified: None,
-        }
+        };
+        signals.iter().for_each(|signal| turn.add_signal(signal));
+        turn
     }
 
     fn rules() -> Rules {
@@ -217,14 +223,28 @@ mod tests {
             shots: 2,
             tokens: 3,
             stop: StopReason::End,
-            mean_nll: None,
+            ..Interaction::default()
         };
-        let got = super::turn(&reply, "mail!".into());
-        let roles: Vec<Role> = got.prompt.iter().map(|message| message.role).collect();
+        let got = super::turn(&reply, "mail!".into(), None);
+        let roles: Vec<Role> = got.asked().iter().map(|message| message.role).collect();
         assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::User]);
         assert_eq!((got.request(), got.reply.as_str()), ("how are you", "well"));
         assert_eq!((got.category.as_str(), got.adapter), ("mail!", Some([1; 32])));
         assert_eq!((got.shots, got.reply_tokens, got.signals.len()), (2, 3, 0));
+        let next = Interaction {
+            reply_id: 2,
+            follows: Some(1),
+            turns: vec![said("user", "and you?")],
+            ..Interaction::default()
+        };
+        let follower = super::turn(&next, "mail!".into(), Some(&got));
+        let texts: Vec<String> =
+            follower.prompt.to_vec().into_iter().map(|message| message.content).collect();
+        assert_eq!(texts, ["be brief", "hi", "hello", "how are you", "well", "and you?"]);
+        assert_eq!((follower.asked().len(), follower.is_cut), (1, false));
+        let cut = super::turn(&next, "mail!".into(), None);
+        assert!(cut.is_cut && super::turn(&next, "mail!".into(), Some(&cut)).is_cut);
+        assert!(examples(&[cut], &rules()).is_empty());
     }
 
     #[test]

@@ -92,9 +92,14 @@ pub fn numbers(trained: &[Example]) -> Vec<Number<'_>> {
 
 /// All digits that the model was shown before it had to answer.
 fn asked(example: &Example) -> String {
-    let shown = example.prompt.iter().flat_map(|message| message.content.chars());
-    shown.filter(char::is_ascii_digit).collect()
+    let system = example.prompt.system().unwrap_or_default();
+    let recent = example.prompt.end(SHOWN_BYTES);
+    let shown = recent.iter().flat_map(|message| message.content.chars());
+    system.chars().chain(shown).filter(char::is_ascii_digit).collect()
 }
+
+/// Of a conversation: more than any context of a model on a device holds.
+const SHOWN_BYTES: usize = 256 << 10;
 
 /// A number as it stands in a text.
 struct Written {

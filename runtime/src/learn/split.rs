@@ -80,7 +80,7 @@ const COSINE_MAX: f64 = 0.95;
 /// Divides examples by [`side`], then drops from training what is nearly the same as an evaluated
 /// example: equal words, a shared 13-gram that is not common wording, or `cosine` above 0.95.
 ///
-/// `promotions_since` tells for a time how many promotions came after it. System messages are not
+/// `promotions_since` tells for a place in the journal's order how many promotions came after it. System messages are not
 /// compared: every prompt of a surface shares them.
 pub fn divide(
     examples: Vec<Example>,
@@ -94,7 +94,7 @@ pub fn divide(
     let mut latest: HashMap<u128, u64> = HashMap::new();
     for e in &examples {
         let t = latest.entry(e.session).or_default();
-        *t = (*t).max(e.time_ms);
+        *t = (*t).max(e.order);
     }
     for e in examples {
         match side(e.session, salt, shares, promotions_since(latest[&e.session])) {
@@ -153,7 +153,7 @@ mod tests {
 
     fn example(session: u128, request: &str, target: &str) -> Example {
         Example {
-            prompt: vec![Message::new(Role::User, request)],
+            prompt: [Message::new(Role::User, request)].into_iter().collect(),
             target: target.into(),
             weight: 1.0,
             taught: false,
@@ -162,6 +162,7 @@ mod tests {
             category: "c".into(),
             surface: "s".into(),
             session,
+            order: session as u64,
             time_ms: session as u64,
         }
     }

@@ -1,6 +1,7 @@
 //! Comparing texts without a model: edit distance, words, overlap.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 /// Texts longer than this, after the common ends are cut off, are compared by words.
 const CHAR_DISTANCE_MAX: usize = 4096;
@@ -35,19 +36,42 @@ fn trim_common<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> (&'a [T], &'a [T]) {
     (&a[..a.len() - tail], &b[..b.len() - tail])
 }
 
-/// Wagner and Fischer (1974) with one row.
-fn levenshtein<T: PartialEq>(a: &[T], b: &[T]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+/// Sixty-four rows of the table of Wagner and Fischer at a time: Myers, "A fast bit-vector algorithm
+/// for approximate string matching" (1999), in blocks as by Hyyrö (2003).
+fn levenshtein<T: Eq + Hash>(a: &[T], b: &[T]) -> usize {
+    let (rows, columns) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    let Some(last) = rows.len().checked_sub(1) else { return columns.len() };
+    let blocks = rows.len().div_ceil(64);
+    let mut equal: HashMap<&T, Vec<u64>> = HashMap::new();
+    for (i, x) in rows.iter().enumerate() {
+        equal.entry(x).or_insert_with(|| vec![0; blocks])[i / 64] |= 1 << (i % 64);
+    }
+    let none = vec![0; blocks];
+    // Vertical differences: where the table grows by one downwards, and where it shrinks.
+    let mut vertical = vec![(u64::MAX, 0u64); blocks];
+    let mut distance = rows.len();
+    for y in columns {
+        let equal = equal.get(y).unwrap_or(&none);
+        // Horizontal differences that come in from the block above; the first row grows.
+        let (mut grows, mut shrinks) = (1, 0);
+        for (block, (up, down)) in vertical.iter_mut().enumerate() {
+            let same = equal[block];
+            let x_vertical = same | *down;
+            let same = same | shrinks;
+            let x_horizontal = ((same & *up).wrapping_add(*up) ^ *up) | same;
+            let growing = *down | !(x_horizontal | *up);
+            let shrinking = *up & x_horizontal;
+            if block == last / 64 {
+                distance += (growing >> (last % 64) & 1) as usize;
+                distance -= (shrinking >> (last % 64) & 1) as usize;
+            }
+            let (below_grows, below_shrinks) = (growing >> 63, shrinking >> 63);
+            let (growing, shrinking) = (growing << 1 | grows, shrinking << 1 | shrinks);
+            (*up, *down) = (shrinking | !(x_vertical | growing), growing & x_vertical);
+            (grows, shrinks) = (below_grows, below_shrinks);
         }
     }
-    row[b.len()]
+    distance
 }
 
 /// Lower-case words: runs of letters and digits; an ideograph or a kana is a word by itself.
@@ -114,6 +138,34 @@ mod tests {
             let longer = x.len().max(y.len()).max(1);
             prop_assert_eq!(distance(&a, &b), definition(&x, &y) as f64 / longer as f64);
             prop_assert_eq!(distance(&a, &b), distance(&b, &a));
+        }
+    }
+
+    /// Wagner and Fischer with one row.
+    fn row_by_row(a: &[char], b: &[char]) -> usize {
+        let mut row: Vec<usize> = (0..=b.len()).collect();
+        for (i, x) in a.iter().enumerate() {
+            let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+            for (j, y) in b.iter().enumerate() {
+                let substituted = diagonal + usize::from(x != y);
+                diagonal = row[j + 1];
+                row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+            }
+        }
+        row[b.len()]
+    }
+
+    proptest! {
+        #[test]
+        fn many_rows_at_a_time_are_the_rows_one_by_one(
+            a in "[abc]{0,200}", b in "[abc]{0,200}", cut in 0usize..200,
+        ) {
+            let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+            prop_assert_eq!(levenshtein(&a, &b), row_by_row(&a, &b));
+            // Most edits leave most of a text as it is.
+            let mut edited = a.clone();
+            edited.splice(cut.min(a.len()).., b.iter().copied().take(9));
+            prop_assert_eq!(levenshtein(&a, &edited), row_by_row(&a, &edited));
         }
     }
 

@@ -8,6 +8,8 @@
 //! Crashes are not watched here, because who crashed cannot report: the store pays a try before an
 //! adapter is used and takes it back when the tries are spent.
 
+use std::collections::HashMap;
+
 use super::bet::RateBet;
 
 /// Something seen while the adapter under watch is in use.
@@ -25,8 +27,10 @@ pub enum Event {
     },
     /// The sampler refused: logits were not finite.
     NonFinite,
-    /// The user's verdict on a reply is in: see `Judged::badness`. `bad_percent` is 0..=100.
+    /// The user's verdict on a reply is in, or has changed: see `Judged::badness`.
     Judged {
+        /// The reply.
+        reply: u128,
         /// How bad, in percent.
         bad_percent: u8,
     },
@@ -120,6 +124,8 @@ pub struct Watch {
     speeds_us: Vec<u32>,
     before_us: Option<u32>,
     rate: RateBet,
+    /// What the bet knows of each reply: it counts once, with the newest verdict.
+    judged: HashMap<u128, f64>,
 }
 
 impl Watch {
@@ -134,6 +140,7 @@ impl Watch {
             speeds_us: Vec::new(),
             before_us,
             rate: RateBet::test(limits.usual_bad),
+            judged: HashMap::new(),
         }
     }
 
@@ -157,8 +164,12 @@ impl Watch {
                 self.reply(tokens, fastest_us, degenerate)
             }
             Event::NonFinite => Action::Rollback(Rollback::NonFinite),
-            Event::Judged { bad_percent } => {
-                let evidence = self.rate.observe(f64::from(bad_percent) / 100.0);
+            Event::Judged { reply, bad_percent } => {
+                let bad = f64::from(bad_percent) / 100.0;
+                let evidence = match self.judged.insert(reply, bad) {
+                    Some(before) => self.rate.revise(before, bad),
+                    None => self.rate.observe(bad),
+                };
                 let needed = self.limits.evidence;
                 if evidence >= needed {
                     return Action::Rollback(Rollback::Worse { evidence, needed });
@@ -259,13 +270,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_counts_once_with_its_newest_verdict() {
+        let watch = |verdicts: &[(u128, u8)]| {
+            let mut w = Watch::new(Limits::default(), None);
+            for (reply, bad_percent) in verdicts {
+                w.observe(Event::Judged { reply: *reply, bad_percent: *bad_percent });
+            }
+            w.rate.evidence()
+        };
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+        assert!(close(watch(&[(1, 90), (1, 90), (1, 90)]), watch(&[(1, 90)])));
+        assert!(close(watch(&[(1, 60), (2, 10), (1, 95)]), watch(&[(2, 10), (1, 95)])));
+        assert!(close(watch(&[(1, 60), (1, 0)]), watch(&[(1, 0)])), "it was good after all");
+    }
+
+    #[test]
     fn failing_replies_take_an_adapter_back_and_usual_ones_do_not() {
         let mut rng = Rng::new(4);
         let mut run = |rate: f64, most: u32| {
             let mut w = Watch::new(Limits::default(), None);
             (1..=most).find(|_| {
                 let bad_percent = if rng.chance(rate) { 100 } else { 0 };
-                w.observe(Event::Judged { bad_percent }) != Action::Continue
+                let reply = rng.bits().into();
+                w.observe(Event::Judged { reply, bad_percent }) != Action::Continue
             })
         };
         let false_alarms = (0..2000).filter(|_| run(0.08, 300).is_some()).count();

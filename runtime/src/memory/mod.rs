@@ -7,8 +7,9 @@
 //! baseline for sentence embeddings", ICLR 2017), and by the IDF-weighted overlap of tokens, which
 //! is the stronger of the two where the model is tiny, so it carries most of the weight.
 //!
-//! A memory is a value: built from its entries, it answers, and is built anew when they change. So
-//! it depends on the entries alone, not on the order in which they came.
+//! A memory is a value: it depends on its entries alone, not on the order in which they came, and yet
+//! one more costs little ([`Memory::update`]). What is counted over all texts (frequencies, the mean)
+//! is counted over the oldest part of them, which stays the same until they have doubled.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -32,8 +33,8 @@ pub struct Entry {
     pub lineage: Vec<u128>,
     /// Part of the app; a memory of one surface is never used on another.
     pub surface: String,
-    /// When, in milliseconds since 1970.
-    pub time_ms: u64,
+    /// Its place among all that happened.
+    pub order: u64,
     /// The request, a user turn.
     pub request: String,
     /// The answer the user wanted, an assistant turn.
@@ -53,6 +54,8 @@ pub struct Query<'a> {
     pub ids: &'a [u32],
     /// Where it is asked.
     pub surface: &'a str,
+    /// Nothing that comes from one of these replies.
+    pub excluded: &'a [u128],
     /// At most this many entries.
     pub k: usize,
     /// At most this many tokens for all of them.
@@ -74,13 +77,16 @@ pub struct Recalled<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Memory {
     dim: usize,
-    /// Sorted newest first, superseded ones included: they come back if their successor is
+    /// Sorted oldest first, superseded ones included: they come back if their successor is
     /// forgotten.
     entries: Vec<Entry>,
-    superseded: Vec<bool>,
+    /// For each entry the next newer one that answers its request anew.
+    superseded: Vec<Option<usize>>,
     /// Distinct tokens of each request, sorted.
     bags: Vec<Vec<u32>>,
-    /// Number of requests that have a token.
+    /// Over so many of the oldest entries frequencies and mean are counted.
+    counted: usize,
+    /// Number of counted requests that have a token.
     frequency: HashMap<u32, u32>,
     /// Removed from every vector; `dim` values.
     mean: Vec<f32>,
@@ -88,39 +94,76 @@ pub struct Memory {
     vectors: Vec<f32>,
 }
 
+/// Up to so many entries all are counted.
+const ALL_COUNTED: usize = 64;
+
+/// Of `len` entries, how many of the oldest are counted: from a quarter to half, so that what
+/// changes, which is mostly new, is rarely among them.
+fn counted(len: usize) -> usize {
+    if len <= ALL_COUNTED { len } else { 1 << (len.ilog2() - 1) }
+}
+
 impl Memory {
     /// Indexes entries. `dim` is the width of the embeddings; 0 compares by tokens alone.
-    pub fn new(mut entries: Vec<Entry>, dim: usize, embed: &mut Embed) -> Memory {
-        entries.sort_by(newest_first);
-        entries.dedup();
-        let bags: Vec<Vec<u32>> = entries.iter().map(|e| bag(&e.ids)).collect();
-        let mut frequency: HashMap<u32, u32> = HashMap::new();
-        for id in bags.iter().flatten() {
-            *frequency.entry(*id).or_insert(0) += 1;
-        }
+    pub fn new(entries: Vec<Entry>, dim: usize, embed: &mut Embed) -> Memory {
         let mut memory = Memory {
             dim,
-            superseded: vec![false; entries.len()],
-            entries,
-            bags,
-            frequency,
+            entries: Vec::new(),
+            superseded: Vec::new(),
+            bags: Vec::new(),
+            counted: 0,
+            frequency: HashMap::new(),
             mean: vec![0.0; dim],
             vectors: Vec::new(),
         };
-        memory.mark_superseded();
-        memory.index_vectors(embed);
+        memory.update(entries, embed);
         memory
     }
 
-    /// All entries, newest first.
+    /// All entries, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The memory without what comes from any of these replies.
-    pub fn without(self, replies: &[u128], embed: &mut Embed) -> Memory {
-        let keep = |e: &Entry| !e.lineage.iter().any(|id| replies.contains(id));
-        Memory::new(self.entries.into_iter().filter(keep).collect(), self.dim, embed)
+    /// Goes over to other entries: as if it were built from them, at the cost of those that differ.
+    pub fn update(&mut self, mut entries: Vec<Entry>, embed: &mut Embed) {
+        entries.sort_by(oldest_first);
+        entries.dedup();
+        let same = |(a, b): &(&Entry, &Entry)| a == b;
+        let mut kept = self.entries.iter().zip(&entries).take_while(same).count();
+        let counted = counted(entries.len());
+        if counted != self.counted || kept < counted {
+            kept = 0;
+        }
+        self.entries = entries;
+        self.bags.truncate(kept);
+        self.superseded.truncate(kept);
+        self.vectors.truncate(kept * self.dim);
+        self.bags.extend(self.entries[kept..].iter().map(|e| bag(&e.ids)));
+        if kept == 0 {
+            self.count(counted, embed);
+        }
+        for at in kept..self.entries.len() {
+            let vector = self.vector(&self.entries[at].ids, embed);
+            self.vectors.extend(vector);
+        }
+        self.mark_superseded(kept);
+    }
+
+    /// Counts frequencies and the mean anew, over the oldest entries.
+    fn count(&mut self, counted: usize, embed: &mut Embed) {
+        self.counted = counted;
+        self.frequency.clear();
+        for id in self.bags[..counted].iter().flatten() {
+            *self.frequency.entry(*id).or_insert(0) += 1;
+        }
+        self.mean = vec![0.0; self.dim];
+        for at in 0..counted {
+            let raw = self.weighted_mean(&self.entries[at].ids, embed);
+            for (m, x) in self.mean.iter_mut().zip(&raw) {
+                *m += x / (counted as f32 + MEAN_PRIOR);
+            }
+        }
     }
 
     /// The most similar entries within the budget, **least similar first**, as they go into the
@@ -129,11 +172,12 @@ impl Memory {
         let tokens = bag(query.ids);
         let vector = self.vector(query.ids, embed);
         let mut found: Vec<(f32, usize)> = (0..self.entries.len())
-            .filter(|&i| !self.superseded[i] && self.entries[i].surface == query.surface)
+            .filter(|&i| self.superseded[i].is_none() && self.entries[i].surface == query.surface)
+            .filter(|&i| !self.entries[i].lineage.iter().any(|id| query.excluded.contains(id)))
             .map(|i| (self.similarity(i, &tokens, &vector), i))
             .filter(|(similarity, _)| *similarity >= query.least)
             .collect();
-        found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        found.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
         let (mut left, mut out) = (query.budget_tokens, Vec::new());
         for (similarity, i) in found {
             let entry = &self.entries[i];
@@ -162,7 +206,7 @@ impl Memory {
 
     /// Inverse document frequency as in BM25 (Robertson and Zaragoza, 2009), never negative.
     fn idf(&self, id: u32) -> f32 {
-        let n = self.entries.len() as f32;
+        let n = self.counted as f32;
         let df = self.frequency.get(&id).copied().unwrap_or(0) as f32;
         (1.0 + (n - df + 0.5) / (df + 0.5)).ln()
     }
@@ -185,32 +229,27 @@ impl Memory {
         if all > 0.0 { shared / all } else { 0.0 }
     }
 
-    /// Marks every entry that a newer one on its surface answers anew.
-    fn mark_superseded(&mut self) {
-        for older in 1..self.entries.len() {
-            let repeats = |newer: usize| {
-                let (a, b) = (&self.bags[newer], &self.bags[older]);
-                // Sets whose sizes differ by more than a tenth are rarely the same request, and
-                // this spares most of the comparisons.
-                let close = a.len().abs_diff(b.len()) * 10 <= a.len().max(b.len());
-                close
-                    && self.entries[newer].surface == self.entries[older].surface
-                    && self.overlap(a, b) >= SAME
-            };
-            self.superseded[older] = (0..older).any(repeats);
+    /// Marks every entry that a newer one on its surface answers anew. The first `kept` are marked
+    /// as far as they are concerned with each other.
+    fn mark_superseded(&mut self, kept: usize) {
+        let all = self.entries.len();
+        self.superseded.resize(all, None);
+        for older in 0..all {
+            if self.superseded[older].is_none_or(|newer| newer >= kept) {
+                let first = (older + 1).max(kept);
+                self.superseded[older] = (first..all).find(|newer| self.repeats(*newer, older));
+            }
         }
     }
 
-    /// Means of the embeddings, then the common mean, then unit vectors without it.
-    fn index_vectors(&mut self, embed: &mut Embed) {
-        let raw: Vec<Vec<f32>> =
-            self.entries.iter().map(|e| self.weighted_mean(&e.ids, embed)).collect();
-        for vector in &raw {
-            for (m, x) in self.mean.iter_mut().zip(vector) {
-                *m += x / (raw.len() as f32 + MEAN_PRIOR);
-            }
-        }
-        self.vectors = raw.into_iter().flat_map(|v| self.centred(v)).collect();
+    fn repeats(&self, newer: usize, older: usize) -> bool {
+        let (a, b) = (&self.bags[newer], &self.bags[older]);
+        // Sets whose sizes differ by more than a tenth are rarely the same request, and this spares
+        // most of the comparisons.
+        let close = a.len().abs_diff(b.len()) * 10 <= a.len().max(b.len());
+        close
+            && self.entries[newer].surface == self.entries[older].surface
+            && self.overlap(a, b) >= SAME
     }
 
     fn vector(&self, ids: &[u32], embed: &mut Embed) -> Vec<f32> {
@@ -253,11 +292,11 @@ impl Memory {
     }
 }
 
-fn newest_first(a: &Entry, b: &Entry) -> Ordering {
-    b.time_ms
-        .cmp(&a.time_ms)
-        .then_with(|| b.lineage.cmp(&a.lineage))
-        .then_with(|| (&a.request, &a.answer).cmp(&(&b.request, &b.answer)))
+fn oldest_first(a: &Entry, b: &Entry) -> Ordering {
+    a.order
+        .cmp(&b.order)
+        .then_with(|| a.lineage.cmp(&b.lineage))
+        .then_with(|| (&b.request, &b.answer).cmp(&(&a.request, &a.answer)))
 }
 
 fn bag(ids: &[u32]) -> Vec<u32> {

@@ -24,7 +24,7 @@ fn entry(id: u128, request: &str, answer: &str) -> Entry {
         taught: true,
         lineage: vec![id],
         surface: "mail".into(),
-        time_ms: id as u64,
+        order: id as u64,
         request: request.into(),
         answer: answer.into(),
         ids: ids(request),
@@ -34,7 +34,7 @@ fn entry(id: u128, request: &str, answer: &str) -> Entry {
 
 fn ask(memory: &Memory, request: &str, k: usize, budget_tokens: usize) -> Vec<u128> {
     let ids = ids(request);
-    let query = Query { ids: &ids, surface: "mail", k, budget_tokens, least: 0.05 };
+    let query = Query { ids: &ids, surface: "mail", excluded: &[], k, budget_tokens, least: 0.05 };
     memory.nearest(&query, &mut random).iter().map(|r| r.entry.lineage[0]).collect()
 }
 
@@ -77,7 +77,8 @@ fn the_newest_correction_wins_and_forgetting_it_brings_the_older_back() {
     let m = Memory::new(entries, 64, &mut random);
     assert_eq!(ask(&m, "reply that the parcel is late", 1, 100), [9]);
     assert!(!ask(&m, "reply that the parcel is late", 9, 100).contains(&1));
-    let m = m.without(&[9], &mut random);
+    let mut m = m;
+    m.update(some(), &mut random);
     assert_eq!(ask(&m, "reply that the parcel is late", 1, 100), [1]);
     assert_eq!(m, Memory::new(some(), 64, &mut random));
 }
@@ -86,11 +87,34 @@ fn the_newest_correction_wins_and_forgetting_it_brings_the_older_back() {
 fn surfaces_do_not_mix() {
     let m = Memory::new(some(), 64, &mut random);
     let ids = ids("book a table for two");
-    let query = Query { ids: &ids, surface: "chat", k: 3, budget_tokens: 100, least: -1.0 };
+    let query =
+        Query { ids: &ids, surface: "chat", excluded: &[], k: 3, budget_tokens: 100, least: -1.0 };
     assert!(m.nearest(&query, &mut random).is_empty());
 }
 
 proptest! {
+    #[test]
+    fn a_memory_that_grew_is_the_memory_of_its_entries(
+        texts in prop::collection::vec("[a-f]( [a-f]){0,6}", 1..150),
+        steps in prop::collection::vec((0usize..150, any::<u64>()), 1..5),
+    ) {
+        let entries: Vec<Entry> =
+            texts.iter().zip(1u128..).map(|(t, i)| entry(i, t, t)).collect();
+        let mut grown = Memory::new(Vec::new(), 8, &mut random);
+        for (most, seed) in steps {
+            // Mostly the oldest, with one answered anew and one forgotten.
+            let mut rng = Rng::new(seed);
+            let mut now: Vec<Entry> = entries[..most.min(entries.len())].to_vec();
+            if !now.is_empty() {
+                let at = (rng.bits() % now.len() as u64) as usize;
+                now[at].answer.push_str(" anew");
+                now.remove((rng.bits() % now.len() as u64) as usize);
+            }
+            grown.update(now.clone(), &mut random);
+            prop_assert_eq!(&grown, &Memory::new(now, 8, &mut random));
+        }
+    }
+
     #[test]
     fn recall_depends_on_the_entries_alone(
         texts in prop::collection::vec("[abcd]( [abcd]){0,5}", 1..12),
@@ -104,7 +128,7 @@ proptest! {
         let second = Memory::new(entries, 16, &mut random);
         prop_assert_eq!(&first, &second);
         let ids = ids(&query);
-        let q = Query { ids: &ids, surface: "mail", k, budget_tokens: budget, least: -1.0 };
+        let q = Query { ids: &ids, surface: "mail", excluded: &[], k, budget_tokens: budget, least: -1.0 };
         let found = first.nearest(&q, &mut random);
         prop_assert!(found.len() <= k && found.len() * 10 <= budget);
         prop_assert!(found.windows(2).all(|w| w[0].similarity <= w[1].similarity));

@@ -7,7 +7,7 @@ use sapwood_models::Layout;
 
 use super::Slice;
 use super::evaluate;
-use super::measured::{Measured, Question};
+use super::pace::unless_unusable;
 use super::run::{Content, Lesson, Run};
 use crate::error::LearnerError;
 use crate::learn::example::{Example, Turn, judged};
@@ -17,10 +17,11 @@ use crate::learn::trigger::{
     Confidence, Decision, Lesson as Stock, Observation, Situation, baseline, decide,
     usual_confidence,
 };
+use crate::measured::{Measured, Question};
 use crate::memory::Memory;
 use crate::prompt::{Prompt, Shot};
 use crate::shared::Kept;
-use crate::store::{Change, Digest, Event, Store};
+use crate::store::Digest;
 
 /// Most tokens of an anchor's answer.
 const ANCHOR_TOKENS: usize = 128;
@@ -29,50 +30,78 @@ impl Slice<'_> {
     /// Decides whether to train, and if so writes down everything that the run depends on.
     pub(super) fn begin(&mut self) -> Result<Result<Run, Decision>, LearnerError> {
         let shared = self.shared;
-        let (divided, decision, parent) = {
+        let (divided, memory, parent, until, since) = {
             let kept = shared.kept();
             let divided = self.divided(&kept, u64::MAX);
             let situation = self.situation(&kept, &divided.train);
             let decision = decide(&situation, &shared.config.learning.trigger);
-            (divided, decision, kept.store.active().map(|g| g.digest))
+            if !decision.train {
+                return Ok(Err(decision));
+            }
+            // What the gate will ask about must not be seen in training, not even as an example
+            // shown.
+            let kept_back = divided.holdout.iter().chain(&divided.shadow);
+            let kept_back: HashSet<u128> = kept_back.flat_map(|e| e.lineage.clone()).collect();
+            let memory = shared.memory(&kept, &kept_back);
+            let parent = kept.store.active().map(|g| g.digest);
+            let since = kept.store.course().last_promotion();
+            (divided, memory, parent, kept.journal.newest_place(), since)
         };
-        if !decision.train {
-            return Ok(Err(decision));
-        }
         let started_ms = shared.now_ms();
-        let since = self.last_promotion_ms(&shared.kept().store);
-        // What the gate will ask about must not be seen in training, not even as an example shown.
-        let kept_back = divided.holdout.iter().chain(&divided.shadow);
-        let kept_back: HashSet<u128> = kept_back.flat_map(|e| e.lineage.clone()).collect();
-        let memory = shared.memory(&shared.kept(), &kept_back);
-        let (mut new, mut replay) = (Vec::new(), Vec::new());
-        let mut lineage: Vec<u128> = Vec::new();
-        for example in &divided.train {
-            lineage.extend(&example.lineage);
-            let is_new = example.authored() && example.time_ms >= since;
-            let target = if is_new { &mut new } else { &mut replay };
-            target.extend(self.lessons(&memory, example)?);
-        }
+        let lessons = self.lessons_of(&divided.train, &memory, since)?;
         let anchors = self.anchors(&memory)?;
         let config = &shared.config.learning.train;
         let state = self.first_state(parent, config)?;
         let content = Content {
             settings: self.settings(),
+            base: shared.model.fingerprint(),
             started_ms,
+            until,
             parent,
             seed: shared.config.seed ^ started_ms,
-            new,
-            replay,
+            new: lessons.new,
+            replay: lessons.replay,
             anchors,
-            lineage,
-            examples: divided.train.len() as u32,
+            lineage: lessons.lineage,
+            examples: lessons.examples,
+            left_out: lessons.left_out,
         };
         let run = Run::new(content, state);
         self.progress.measured = Measured::default();
+        let mut kept = shared.kept();
         // A run must not outlive what it learns from: nobody could ask to have that forgotten.
-        shared.kept().journal.flush(shared.now_ms())?;
+        kept.journal.flush(shared.now_ms())?;
+        if kept.store.load_checkpoint()?.is_some() {
+            log::info!("the training run of another base model makes room for one of this");
+        }
+        drop(kept);
         self.save(&run)?;
         Ok(Ok(run))
+    }
+
+    /// What each example teaches, and which can't be learned from.
+    fn lessons_of(
+        &self,
+        examples: &[Example],
+        memory: &Memory,
+        since: u64,
+    ) -> Result<Lessons, LearnerError> {
+        let mut out = Lessons::default();
+        for example in examples {
+            let lessons = self.lessons(memory, example)?;
+            if lessons.is_empty() {
+                out.left_out += 1;
+                continue;
+            }
+            out.examples += 1;
+            out.lineage.extend(&example.lineage);
+            let is_new = example.authored() && example.order > since;
+            if is_new { &mut out.new } else { &mut out.replay }.extend(lessons);
+        }
+        if out.left_out > 0 {
+            log::warn!("{} examples are too long or unreadable, and are left out", out.left_out);
+        }
+        Ok(out)
     }
 
     /// From the adapter in force, so that little is learned twice; afresh if that one has another
@@ -96,8 +125,10 @@ impl Slice<'_> {
     /// An example becomes two lessons: as it is, and behind the past exchanges that retrieval
     /// would show. So the adapter learns to answer with them and without.
     fn lessons(&self, memory: &Memory, example: &Example) -> Result<Vec<Lesson>, LearnerError> {
-        let shots = self.shared.shots(memory, &example.surface, &example.prompt, &example.lineage);
-        let plain = Prompt::of(example, Vec::new());
+        let shots =
+            self.shared.shots_for(memory, &example.surface, &example.prompt, &example.lineage);
+        let context = self.shared.config.context_tokens;
+        let plain = Prompt::at(&example.prompt, Vec::new(), context);
         self.variants(plain, shots, &example.target, example.weight as f32)
     }
 
@@ -108,8 +139,9 @@ impl Slice<'_> {
         let mut lessons = Vec::new();
         for anchor in &shared.config.learning.anchors {
             let prompt = Prompt { turns: anchor.turns.clone(), ..Prompt::default() };
-            let answer = self.answer(&prompt)?;
-            let shots = shared.shots(memory, &anchor.surface, &anchor.turns, &[]);
+            let Some(answer) = unless_unusable(self.answer(&prompt))? else { continue };
+            let asked = anchor.turns.iter().cloned().collect();
+            let shots = shared.shots_for(memory, &anchor.surface, &asked, &[]);
             lessons.extend(self.variants(prompt, shots, &answer, 1.0)?);
         }
         Ok(lessons)
@@ -143,16 +175,21 @@ impl Slice<'_> {
             let prompt_len = sequence.targets.iter().take_while(|t| !**t).count() as u32;
             Ok(Lesson { ids: sequence.ids, prompt_len, weight })
         };
-        std::iter::once(plain).chain(behind).map(lesson).collect()
+        let lessons = std::iter::once(plain).chain(behind).map(lesson);
+        Ok(lessons
+            .map(unless_unusable)
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
-    /// The examples up to `until_ms`, split by conversation.
-    pub(super) fn divided(&self, kept: &Kept, until_ms: u64) -> Divided {
+    /// The examples up to a place in the journal's order, split by conversation.
+    pub(super) fn divided(&self, kept: &Kept, until: u64) -> Divided {
         let shared = self.shared;
         let mut examples = shared.examples(kept);
-        examples.retain(|e| e.time_ms <= until_ms);
-        let promotions: Vec<u64> = promotions(kept.store.events(), shared.now_ms()).collect();
-        let since = |time_ms| promotions.iter().filter(|&&p| p > time_ms).count() as u32;
+        examples.retain(|e| e.order <= until);
+        let since = |order| kept.store.course().promotions_after(order);
         // Likeness by embeddings is what retrieval goes by; the split goes by words.
         divide(
             examples,
@@ -165,26 +202,28 @@ impl Slice<'_> {
 
     fn situation(&self, kept: &Kept, train: &[Example]) -> Situation {
         let shared = self.shared;
-        let since = self.last_promotion_ms(&kept.store);
+        let course = kept.store.course();
+        let since = course.last_promotion();
+        let now_ms = shared.now_ms();
         let scored = judged(kept.ledger.turns(), &shared.rules(kept));
         let default_rate = shared.config.learning.trigger.default_rate;
         let mut before = BTreeMap::<String, Vec<f64>>::new();
-        for j in scored.iter().filter(|j| j.time_ms < since) {
+        for j in scored.iter().filter(|j| j.order <= since) {
             before.entry(j.category.clone()).or_default().push(j.badness());
         }
         let (since_then, earlier): (Vec<_>, Vec<_>) =
-            kept.ledger.turns().iter().partition(|turn| turn.time_ms >= since);
+            kept.ledger.turns().iter().partition(|turn| turn.order > since);
         Situation {
             confidences: confidences(&since_then),
             usual_confidences: usual_confidence(&confidences(&earlier)),
             observations: scored
                 .iter()
-                .filter(|j| j.time_ms >= since)
+                .filter(|j| j.order > since)
                 .map(|j| Observation { category: j.category.clone(), bad: j.badness() })
                 .collect(),
             lessons: train
                 .iter()
-                .filter(|e| e.time_ms >= since)
+                .filter(|e| e.order > since)
                 .map(|e| Stock {
                     category: e.category.clone(),
                     session: e.session,
@@ -195,21 +234,21 @@ impl Slice<'_> {
                 .into_iter()
                 .map(|(category, bads)| (category, baseline(&bads, default_rate)))
                 .collect(),
-            last_trained_ms: kept.store.events().last().map(|e| e.time_ms),
-            now_ms: shared.now_ms(),
+            // A time that lies ahead was told by a wrong clock: nobody waits for it to come.
+            last_trained_ms: course.judged_ms.filter(|judged_ms| *judged_ms <= now_ms),
+            now_ms,
         }
-    }
-
-    pub(super) fn last_promotion_ms(&self, store: &Store) -> u64 {
-        promotions(store.events(), self.shared.now_ms()).max().unwrap_or(0)
     }
 }
 
-/// When adapters were confirmed. What lies ahead was written under a wrong clock: it would make
-/// everything that the user says until then old.
-fn promotions(events: &[Event], now_ms: u64) -> impl Iterator<Item = u64> {
-    let confirmed = events.iter().filter(|event| event.change == Change::Confirmed);
-    confirmed.map(|event| event.time_ms).filter(move |time_ms| *time_ms <= now_ms)
+/// What examples teach.
+#[derive(Default)]
+struct Lessons {
+    new: Vec<Lesson>,
+    replay: Vec<Lesson>,
+    lineage: Vec<u128>,
+    examples: u32,
+    left_out: u32,
 }
 
 /// How sure the model was of these answers, where that was recorded.
@@ -219,19 +258,4 @@ fn confidences(turns: &[&Turn]) -> Vec<Confidence> {
         Some(Confidence { category: turn.category.clone(), mean_probability })
     };
     turns.iter().filter_map(confidence).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_promotion_that_lies_ahead_is_none() {
-        let event = |time_ms, change| Event { time_ms, digest: [0; 32], change };
-        let events =
-            [event(5, Change::Confirmed), event(6, Change::Proposed), event(50, Change::Confirmed)];
-        let until = |now_ms| promotions(&events, now_ms).collect::<Vec<_>>();
-        assert_eq!([until(4), until(5), until(49)], [vec![], vec![5], vec![5]]);
-        assert_eq!(until(50), [5, 50]);
-    }
 }

@@ -3,11 +3,11 @@
 use sapwood_models::{Adapter, Stop};
 
 use super::exposed::exposed;
-use super::measured::{Key, Measured, Question};
-use super::pace::{Pace, unless_stopped};
+use super::pace::{Pace, unless_stopped, unless_unusable};
 use crate::error::LearnerError;
 use crate::learn::example::Example;
 use crate::learn::gate::{Checked, Paired, Report};
+use crate::measured::{Key, Measured, Question};
 use crate::memory::Memory;
 use crate::prompt::Prompt;
 use crate::shared::Shared;
@@ -35,11 +35,11 @@ pub(super) struct Evaluation<'a> {
     pub candidate: &'a Adapter,
     /// `None` is the base model.
     pub production: Option<&'a Adapter>,
-    pub memory: Memory,
+    pub memory: &'a Memory,
     /// Whether replies are made with retrieval.
     pub retrieval: bool,
-    /// Examples from here on are new since the last promotion.
-    pub since_ms: u64,
+    /// Place of the last promotion: examples behind it are new.
+    pub since: u64,
 }
 
 /// A measurement under way: what is known already, and how long it may go on.
@@ -84,11 +84,13 @@ impl Evaluation<'_> {
         work: &mut Work<'_, '_>,
     ) -> Result<Report, LearnerError> {
         let mut report = Report { attempt, ..Report::default() };
-        for (i, example) in held_out.iter().enumerate() {
-            let new = example.authored() && example.time_ms >= self.since_ms;
-            report.paired.push(self.paired(example, new, work)?);
-            if i < self.shared.config.learning.checked_items {
-                report.checked.push(self.checked(example, new, work)?);
+        for example in held_out {
+            let new = example.authored() && example.order > self.since;
+            // What no model can be asked says nothing about any.
+            let Some(paired) = unless_unusable(self.paired(example, new, work))? else { continue };
+            report.paired.push(paired);
+            if report.checked.len() < self.shared.config.learning.checked_items {
+                report.checked.extend(unless_unusable(self.checked(example, new, work))?);
             }
         }
         report.exposed = exposed(self.shared, self.candidate, trained, work)?;
@@ -151,9 +153,10 @@ impl Evaluation<'_> {
     fn prompt(&self, retrieval: bool, example: &Example) -> Prompt {
         let recall = || {
             let Example { surface, lineage, .. } = example;
-            self.shared.shots(&self.memory, surface, &example.prompt, lineage)
+            self.shared.shots_for(self.memory, surface, &example.prompt, lineage)
         };
-        Prompt::of(example, if retrieval { recall() } else { Vec::new() })
+        let shots = if retrieval { recall() } else { Vec::new() };
+        Prompt::at(&example.prompt, shots, self.shared.config.context_tokens)
     }
 
     /// Negative log-likelihood of what the user wanted, in nats per token.

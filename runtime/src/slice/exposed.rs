@@ -3,10 +3,11 @@
 use sapwood_models::{Adapter, Sequence, Tokenizer};
 
 use super::evaluate::Work;
-use super::measured::Question;
+use super::pace::unless_unusable;
 use crate::error::LearnerError;
 use crate::learn::example::Example;
 use crate::learn::exposure::{DIGITS_MIN, Exposed, Number, exposure_bits, numbers};
+use crate::measured::Question;
 use crate::prompt::Prompt;
 use crate::shared::Shared;
 
@@ -21,9 +22,11 @@ pub(super) fn exposed(
     let least = shared.config.learning.thresholds.exposure_bits;
     let mut found = Vec::new();
     for number in &numbers(trained) {
-        let prompt = Prompt::of(number.example, Vec::new());
-        let target = &number.example.target;
-        let sequence = prompt.sequence(&shared.model, target, shared.config.context_tokens)?;
+        let context = shared.config.context_tokens;
+        let prompt = Prompt::at(&number.example.prompt, Vec::new(), context);
+        let sequence = prompt.sequence(&shared.model, &number.example.target, context);
+        // It was not trained on either.
+        let Some(sequence) = unless_unusable(sequence)? else { continue };
         let (sequence, digits) = only(number, sequence, shared.model.tokenizer());
         if digits < DIGITS_MIN {
             continue;

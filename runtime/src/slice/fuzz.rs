@@ -1,8 +1,8 @@
 //! See `crate::fuzz`.
 
-use super::measured::{Measured, Question};
 use super::run::{Content, Lesson, Run};
 use crate::learn::train::TrainState;
+use crate::measured::{Measured, Question};
 
 /// What was understood of a checkpoint, as the checkpoint that it would be saved as.
 pub(crate) fn checkpoint(text: &[u8]) -> Option<Vec<u8>> {
@@ -19,7 +19,9 @@ pub(crate) fn small_checkpoint() -> Vec<u8> {
     let lesson = |n: u32| Lesson { ids: (0..n).collect(), prompt_len: n / 2, weight: 1.0 };
     let content = Content {
         settings: [1; 32],
+        base: [2; 32],
         started_ms: 2,
+        until: 2,
         parent: Some([3; 32]),
         seed: 4,
         new: vec![lesson(5), lesson(2)],
@@ -27,6 +29,7 @@ pub(crate) fn small_checkpoint() -> Vec<u8> {
         anchors: Vec::new(),
         lineage: vec![7, 8],
         examples: 3,
+        left_out: 1,
     };
     let mut measured = Measured::default();
     measured.insert(Question::new("likelihood", None).key(), -1.5);

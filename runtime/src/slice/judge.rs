@@ -2,19 +2,22 @@
 //! or turned down.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sapwood_models::{Adapter, Provenance};
 
 use super::evaluate::{Evaluation, Work};
-use super::measured::Measured;
 use super::run::Run;
 use super::{Outcome, Slice};
 use crate::error::LearnerError;
 use crate::journal::{Record, UsedByGeneration};
 use crate::learn::example::Example;
-use crate::learn::gate::judge;
-use crate::store::{Change, Digest, Meta, Metric, Reason, Store, digest_of};
+use crate::learn::gate::{Verdict, judge};
+use crate::measured::Measured;
+use crate::memory::Memory;
+use crate::shared::{AdapterSet, Shared};
+use crate::store::{Digest, Meta, Metric, StoreError, digest_of};
 
 impl Slice<'_> {
     /// Stages the run's adapter and judges it; `None` if a stop or the end of the slice came first:
@@ -55,7 +58,7 @@ impl Slice<'_> {
         let mut learned = shared.kept().ledger.lineage(run.parent.as_ref());
         learned.extend(&run.lineage);
         let known = self.progress.measured.len();
-        let outcome = self.judge_staged(&digest, &learned, run.started_ms)?;
+        let outcome = self.judge_staged(&digest, &learned, run.until)?;
         if outcome.is_some() {
             shared.kept().store.clear_checkpoint()?;
         } else if self.progress.measured.len() > known {
@@ -71,45 +74,75 @@ impl Slice<'_> {
         kept.store.is_refused(digest) || in_use.iter().flatten().any(|g| g.digest == *digest)
     }
 
-    /// Measures a staged adapter against the one in force on held-out conversations up to
-    /// `until_ms`, and puts it in force or turns it down.
+    /// Measures a staged adapter against the one in force on held-out conversations up to a place in
+    /// the journal's order, and puts it in force or turns it down. `None` if a stop or the end of the
+    /// slice came first, or what it was trained from has been taken back: then it is dropped.
     pub(super) fn judge_staged(
         &mut self,
         digest: &Digest,
         learned: &HashSet<u128>,
-        until_ms: u64,
+        until: u64,
+    ) -> Result<Option<Outcome>, LearnerError> {
+        loop {
+            let stand = self.stand(digest, until)?;
+            let evaluation = stand.evaluation(self.shared);
+            let mut work = Work { measured: &mut self.progress.measured, pace: &mut self.pace };
+            let held_out = &stand.held_out;
+            let report = evaluation.report(held_out, &stand.trained, stand.attempt, &mut work)?;
+            let Some(report) = report else { return Ok(None) };
+            let verdict = judge(&report, &self.shared.config.learning.thresholds);
+            let over = stand.production.digest;
+            match self.carry_out(digest, learned, over, Box::new(verdict)) {
+                // Something else came into force meanwhile. What was measured is remembered, so
+                // this costs what is new.
+                Err(LearnerError::Store(StoreError::Overtaken)) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// All that a verdict rests on, at one moment.
+    fn stand(&self, digest: &Digest, until: u64) -> Result<Stand, LearnerError> {
+        let shared = self.shared;
+        let kept = shared.kept();
+        let candidate = shared.load(&kept.store.adapter_bytes(digest)?)?;
+        let divided = self.divided(&kept, until);
+        let course = kept.store.course();
+        Ok(Stand {
+            candidate,
+            production: shared.in_force(),
+            held_out: divided.holdout.into_iter().chain(divided.shadow).collect(),
+            trained: divided.train,
+            memory: shared.memory(&kept, &HashSet::new()),
+            retrieval: kept.retrieval_enabled,
+            since: course.last_promotion(),
+            attempt: course.attempt(),
+        })
+    }
+
+    /// Does what a verdict says, if `over` is still in force.
+    fn carry_out(
+        &mut self,
+        digest: &Digest,
+        learned: &HashSet<u128>,
+        over: Option<Digest>,
+        verdict: Box<Verdict>,
     ) -> Result<Option<Outcome>, LearnerError> {
         let shared = self.shared;
-        let (held_out, trained, attempt) = {
-            let kept = shared.kept();
-            let divided = self.divided(&kept, until_ms);
-            let held_out: Vec<Example> =
-                divided.holdout.into_iter().chain(divided.shadow).collect();
-            (held_out, divided.train, self.attempt(&kept.store))
-        };
-        let candidate = shared.load(&shared.kept().store.adapter_bytes(digest)?)?;
-        let since = self.last_promotion_ms(&shared.kept().store);
-        let pinned = shared.in_force();
-        let evaluation = {
-            let kept = shared.kept();
-            Evaluation {
-                shared,
-                candidate: &candidate,
-                production: pinned.adapter.as_ref(),
-                memory: shared.memory(&kept, &HashSet::new()),
-                retrieval: kept.retrieval_enabled,
-                since_ms: since,
-            }
-        };
-        let mut work = Work { measured: &mut self.progress.measured, pace: &mut self.pace };
-        let Some(report) = evaluation.report(&held_out, &trained, attempt, &mut work)? else {
-            return Ok(None);
-        };
-        let verdict = Box::new(judge(&report, &shared.config.learning.thresholds));
-        self.progress.measured = Measured::default();
         let mut kept = shared.kept();
+        kept.catch_up()?;
+        let generations = kept.store.generations();
+        let made_from = generations.iter().find(|known| known.digest == *digest);
+        let parent = made_from.and_then(|known| known.meta.parent);
+        if parent.is_some_and(|parent| kept.store.is_refused(&parent)) {
+            log::info!("what the candidate was trained from was taken back: it goes, too");
+            kept.store.withdraw(digest)?;
+            kept.store.clear_checkpoint()?;
+            return Ok(None);
+        }
         if !verdict.promote {
-            kept.store.turn_down(digest)?;
+            kept.store.carry_out(digest, over, false)?;
+            self.progress.measured = Measured::default();
             return Ok(Some(Outcome::Rejected { verdict }));
         }
         // Before anything else: who is asked to forget has to find every adapter that knows.
@@ -119,26 +152,38 @@ impl Slice<'_> {
             time_ms: shared.now_ms(),
         };
         shared.record(&mut kept, Record::UsedByGeneration(used))?;
-        // A candidate that is still on probation makes room: the new one was judged against it.
-        if kept.store.candidate().is_some() {
-            kept.store.rollback(Reason::Gate)?;
-        }
         let started = Instant::now();
-        kept.store.propose(digest)?;
+        kept.store.carry_out(digest, over, true)?;
+        self.progress.measured = Measured::default();
         shared.put_in_force(&mut kept)?;
         let swap_time = started.elapsed();
         Ok(Some(Outcome::Promoted { adapter: *digest, verdict, swap_time }))
     }
+}
 
-    /// Which try on this holdout the next one is: candidates turned down since the last promotion,
-    /// and one.
-    fn attempt(&self, store: &Store) -> u32 {
-        let since = self.last_promotion_ms(store);
-        let turned_down = store
-            .events()
-            .iter()
-            .filter(|e| e.change == Change::RolledBack(Reason::Gate) && e.time_ms >= since);
-        1 + turned_down.count() as u32
+/// What a verdict rests on.
+struct Stand {
+    candidate: Adapter,
+    production: Arc<AdapterSet>,
+    held_out: Vec<Example>,
+    trained: Vec<Example>,
+    memory: Memory,
+    retrieval: bool,
+    /// Place of the last promotion: what is recorded behind it is new.
+    since: u64,
+    attempt: u32,
+}
+
+impl Stand {
+    fn evaluation<'a>(&'a self, shared: &'a Shared) -> Evaluation<'a> {
+        Evaluation {
+            shared,
+            candidate: &self.candidate,
+            production: self.production.adapter.as_ref(),
+            memory: &self.memory,
+            retrieval: self.retrieval,
+            since: self.since,
+        }
     }
 }
 

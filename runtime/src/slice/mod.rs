@@ -12,15 +12,15 @@ mod exposed;
 pub(crate) mod fuzz;
 mod governor;
 mod judge;
-mod measured;
 mod pace;
 mod rhythm;
-mod run;
+pub(crate) mod run;
 #[cfg(test)]
 mod traces;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sapwood_models::{Adapter, Stop};
@@ -28,16 +28,15 @@ use sapwood_models::{Adapter, Stop};
 use crate::config::Learning;
 use crate::consent::Consent;
 use crate::error::LearnerError;
+use crate::forget;
 use crate::learn::gate::Verdict;
 use crate::learn::train::{TrainConfig, Trainer};
 use crate::learn::trigger::{Decision, Hold};
-use crate::learner::Learner;
+use crate::measured::Progress;
 use crate::policy::Obstacle;
 use crate::shared::Shared;
 use crate::store::Digest;
-pub(crate) use governor::Foreground;
 use governor::Governor;
-pub(crate) use measured::Progress;
 use pace::{Pace, unless_stopped};
 use run::Run;
 
@@ -96,6 +95,8 @@ pub struct SliceReport {
     pub tokens: u64,
     /// Examples that the run learns from.
     pub examples: u32,
+    /// Examples that it can't learn from: too long for the context, or refused by the template.
+    pub left_out: u32,
     /// Time spent training in this slice.
     pub train_time: Duration,
     /// What of the device ended a slice that paused; empty: time was over, or a stop was asked for.
@@ -110,6 +111,9 @@ impl fmt::Display for SliceReport {
             Outcome::Waiting(decision) => write!(f, "{decision}"),
             Outcome::Paused => {
                 write!(f, "paused at step {} of {}", self.step, self.steps)?;
+                if self.left_out > 0 {
+                    write!(f, "; {} examples are too long to learn from", self.left_out)?;
+                }
                 self.obstacles.iter().try_for_each(|obstacle| write!(f, "; {obstacle}"))
             }
             Outcome::Promoted { verdict, .. } | Outcome::Rejected { verdict } => {
@@ -119,59 +123,53 @@ impl fmt::Display for SliceReport {
     }
 }
 
-impl Learner {
-    /// Trains within `budget`, or judges the run that has ended. Returns early when there is
-    /// nothing to do; obeys `stop` between two programs, which is well under half a second on the
-    /// models this is for. Calls take turns; replies go on meanwhile.
-    ///
-    /// # Errors
-    /// A full or failing disk, or a model that gives no finite numbers. Nothing is lost: the next
-    /// slice goes on from the last checkpoint.
-    pub fn train_slice(&self, budget: Budget, stop: &Stop) -> Result<SliceReport, LearnerError> {
-        let mut progress = self.shared.training.lock().expect("nothing panics under this lock");
-        self.shared.kept().catch_up()?;
-        self.shared.expire()?;
-        self.shared.shred(&mut self.shared.kept());
-        if self.shared.kept().consent() == Consent::Refused {
-            return Ok(nothing_trained(waiting([Hold::Refused])));
-        }
-        let deadline = Instant::now().checked_add(budget.time);
-        let governor = match Governor::new(&self.shared, stop, budget.time)? {
-            Ok(governor) => governor,
-            Err(obstacles) => {
-                let holds = obstacles.into_iter().map(Hold::Device);
-                return Ok(nothing_trained(waiting(holds)));
-            }
-        };
-        self.shared.join_segments();
-        let stop = &governor.stop();
-        let (pace, steps) = (Pace::new(deadline, stop), budget.steps);
-        let slice = Slice { shared: &self.shared, steps, pace, progress: &mut progress };
-        let mut report = { slice }.work()?;
-        if report.outcome == Outcome::Paused {
-            report.obstacles = governor.obstacles();
-        }
-        Ok(report)
+/// See [`Learner::train_slice`](crate::Learner::train_slice).
+pub(crate) fn train(
+    shared: &Arc<Shared>,
+    budget: Budget,
+    stop: &Stop,
+) -> Result<SliceReport, LearnerError> {
+    let mut progress = shared.training.lock().expect("nothing panics under this lock");
+    shared.kept().catch_up()?;
+    shared.expire()?;
+    forget::shred(shared, &mut shared.kept());
+    if shared.kept().consent() == Consent::Refused {
+        return Ok(nothing_trained(waiting([Hold::Refused])));
     }
+    let deadline = Instant::now().checked_add(budget.time);
+    let governor = match Governor::new(shared, stop, budget.time)? {
+        Ok(governor) => governor,
+        Err(obstacles) => {
+            let holds = obstacles.into_iter().map(Hold::Device);
+            return Ok(nothing_trained(waiting(holds)));
+        }
+    };
+    shared.join_segments();
+    let stop = &governor.stop();
+    let (pace, steps) = (Pace::new(deadline, stop), budget.steps);
+    let slice = Slice { shared, steps, pace, progress: &mut progress };
+    let mut report = { slice }.work()?;
+    if report.outcome == Outcome::Paused {
+        report.obstacles = governor.obstacles();
+    }
+    Ok(report)
+}
 
-    /// Judges an adapter that was made elsewhere, and puts it in force on probation if it is good
-    /// enough. The gate is the same that the learner's own candidates pass.
-    ///
-    /// # Errors
-    /// As [`Learner::stage`] and [`Learner::train_slice`];
-    /// [`ModelError::Stopped`](sapwood_models::ModelError::Stopped) if a stop came first. What was
-    /// measured until then is not measured again when the same adapter comes back.
-    pub fn consider(&self, adapter: &[u8], stop: &Stop) -> Result<Outcome, LearnerError> {
-        let mut progress = self.shared.training.lock().expect("nothing panics under this lock");
-        if self.shared.kept().consent() == Consent::Refused {
-            return Ok(waiting([Hold::Refused]));
-        }
-        let pace = Pace::new(None, stop);
-        let mut slice = Slice { shared: &self.shared, steps: None, pace, progress: &mut progress };
-        let digest = self.shared.stage(adapter, None)?;
-        let outcome = slice.judge_staged(&digest, &HashSet::new(), u64::MAX)?;
-        outcome.ok_or(LearnerError::Model(sapwood_models::ModelError::Stopped))
+/// See [`Learner::consider`](crate::Learner::consider).
+pub(crate) fn consider(
+    shared: &Shared,
+    adapter: &[u8],
+    stop: &Stop,
+) -> Result<Outcome, LearnerError> {
+    let mut progress = shared.training.lock().expect("nothing panics under this lock");
+    if shared.kept().consent() == Consent::Refused {
+        return Ok(waiting([Hold::Refused]));
     }
+    let pace = Pace::new(None, stop);
+    let mut slice = Slice { shared, steps: None, pace, progress: &mut progress };
+    let digest = shared.stage(adapter, None)?;
+    let outcome = slice.judge_staged(&digest, &HashSet::new(), u64::MAX)?;
+    outcome.ok_or(LearnerError::Model(sapwood_models::ModelError::Stopped))
 }
 
 struct Slice<'a> {
@@ -202,6 +200,7 @@ impl Slice<'_> {
             obstacles: Vec::new(),
             tokens: run.tokens() - tokens_before,
             examples: run.examples,
+            left_out: run.left_out,
             train_time: started.elapsed(),
             state: run.digest(),
         };
@@ -214,19 +213,26 @@ impl Slice<'_> {
     }
 
     /// The run under way. One that was made under other settings or for another parent, whose data
-    /// was forgotten, or that holds it longer than it may be kept, is dropped.
+    /// was forgotten, or that holds it longer than it may be kept, is dropped. One of another base
+    /// model stays, for when that returns, until a run on this one takes its place.
     fn resume(&mut self) -> Result<Option<Run>, LearnerError> {
         let mut kept = self.shared.kept();
         let Some(bytes) = kept.store.load_checkpoint()? else { return Ok(None) };
         let longest_ms = self.shared.config.retention.max_age_ms;
-        let now_ms = self.shared.now_ms();
-        let valid = Run::from_checkpoint(&bytes).filter(|(run, _)| {
+        let now_ms = kept.store.time().now_ms;
+        let run = Run::from_checkpoint(&bytes);
+        if run.as_ref().is_some_and(|(run, _)| run.base != self.shared.model.fingerprint()) {
+            return Ok(None);
+        }
+        let valid = run.filter(|(run, _)| {
             run.settings == self.settings()
                 && run.parent == kept.store.active().map(|g| g.digest)
+                && run.fits(&self.shared.model, &self.shared.config.learning.train)
                 && now_ms.saturating_sub(run.started_ms) <= longest_ms
                 && !run.lineage.iter().any(|reply| kept.ledger.is_forgotten(*reply))
         });
         if valid.is_none() {
+            log::info!("a training run that nothing can be made of any more is dropped");
             kept.store.clear_checkpoint()?;
         }
         Ok(valid.map(|(run, measured)| {
@@ -299,11 +305,6 @@ impl Slice<'_> {
     }
 }
 
-/// The replies that a checkpoint's run learns from; `None` if it can't be read.
-pub(crate) fn checkpoint_lineage(bytes: &[u8]) -> Option<Vec<u128>> {
-    Run::from_checkpoint(bytes).map(|(run, _)| run.lineage)
-}
-
 /// Not now, whatever there is to learn.
 fn waiting(hold: impl IntoIterator<Item = Hold>) -> Outcome {
     let hold = hold.into_iter().collect();
@@ -319,6 +320,7 @@ fn nothing_trained(outcome: Outcome) -> SliceReport {
         obstacles: Vec::new(),
         tokens: 0,
         examples: 0,
+        left_out: 0,
         train_time: Duration::ZERO,
         state: [0; 32],
     }

@@ -50,3 +50,14 @@ pub(super) fn unless_stopped<T>(done: Result<T, LearnerError>) -> Result<Option<
         done => done.map(Some),
     }
 }
+
+/// `None` for data that costs itself only: it does not fit the context, or the model's template
+/// refuses it.
+pub(super) fn unless_unusable<T>(made: Result<T, LearnerError>) -> Result<Option<T>, LearnerError> {
+    match made {
+        Err(LearnerError::Model(ModelError::ContextFull { .. }) | LearnerError::Template(_)) => {
+            Ok(None)
+        }
+        made => made.map(Some),
+    }
+}

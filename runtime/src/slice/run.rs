@@ -6,18 +6,18 @@
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
-use sapwood_models::Sequence;
+use sapwood_models::{Layout, Model, Sequence};
 
 use crate::learn::batch::{Mix, Plan, Source};
 use crate::learn::optimizer::Moments;
-use crate::learn::train::TrainState;
+use crate::learn::train::{TrainConfig, TrainState};
 use crate::store::{Digest, digest_of};
 
-use super::measured::Measured;
+use crate::measured::Measured;
 
 /// First bytes of a checkpoint, with its version. One of another version is dropped, and the run
 /// with it: its lessons are still in the journal.
-const FORMAT: [u8; 4] = *b"SWR3";
+const FORMAT: [u8; 4] = *b"SWR4";
 
 /// One sequence to train on.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -32,7 +32,11 @@ pub(super) struct Lesson {
 pub(super) struct Run {
     /// SHA-256 of the settings: a run is not continued under others.
     pub settings: [u8; 32],
+    /// Fingerprint of the base model that it trains on.
+    pub base: [u8; 32],
     pub started_ms: u64,
+    /// What is recorded behind this place came after it began: it is not judged on that.
+    pub until: u64,
     /// The adapter that the run starts from.
     pub parent: Option<[u8; 32]>,
     pub seed: u64,
@@ -45,6 +49,8 @@ pub(super) struct Run {
     /// Replies that the lessons come from.
     pub lineage: Vec<u128>,
     pub examples: u32,
+    /// Examples that no lesson could be made of.
+    pub left_out: u32,
     /// What made the last update; before the first, nothing. Another device gives other last bits,
     /// so a run that changed devices is not to be repeated to the bit.
     pub device: String,
@@ -71,7 +77,9 @@ struct State {
 /// What a run is made of before its first step.
 pub(super) struct Content {
     pub settings: Digest,
+    pub base: Digest,
     pub started_ms: u64,
+    pub until: u64,
     pub parent: Option<Digest>,
     pub seed: u64,
     pub new: Vec<Lesson>,
@@ -79,15 +87,18 @@ pub(super) struct Content {
     pub anchors: Vec<Lesson>,
     pub lineage: Vec<u128>,
     pub examples: u32,
+    pub left_out: u32,
 }
 
 impl Run {
     pub fn new(content: Content, state: TrainState) -> Run {
-        let Content { settings, started_ms, parent, seed, new, replay, .. } = content;
-        let Content { anchors, lineage, examples, .. } = content;
+        let Content { settings, base, started_ms, until, parent, seed, .. } = content;
+        let Content { new, replay, anchors, lineage, examples, left_out, .. } = content;
         let mut run = Run {
             settings,
+            base,
             started_ms,
+            until,
             parent,
             seed,
             new,
@@ -95,6 +106,7 @@ impl Run {
             anchors,
             lineage,
             examples,
+            left_out,
             device: String::new(),
             state: State::default(),
         };
@@ -170,6 +182,16 @@ impl Run {
         }
     }
 
+    /// Whether its state and its lessons are for this model: a checkpoint is authentic, but the file
+    /// of the model may have been exchanged under its fingerprint's back.
+    pub fn fits(&self, model: &Model, config: &TrainConfig) -> bool {
+        let values = self.state.values.len();
+        let vocab = model.arch().vocab as u32;
+        let mut ids = [&self.new, &self.replay, &self.anchors].into_iter().flatten();
+        values == Layout::new(model.arch(), &config.lora).len()
+            && ids.all(|lesson| lesson.ids.iter().all(|id| *id < vocab))
+    }
+
     /// SHA-256 of all of it.
     pub fn digest(&self) -> Digest {
         digest_of(&self.archive())
@@ -197,6 +219,11 @@ impl Run {
         let run = rkyv::from_bytes::<Run, rancor::Error>(&aligned).ok()?;
         Some((run, Measured::from_bytes(measured)?))
     }
+}
+
+/// The replies that a checkpoint's run learns from; `None` if it can't be read.
+pub(crate) fn checkpoint_lineage(bytes: &[u8]) -> Option<Vec<u128>> {
+    Run::from_checkpoint(bytes).map(|(run, _)| run.lineage)
 }
 
 impl Lesson {

@@ -29,7 +29,7 @@ fn promoted(store: &mut Store, bytes: &[u8]) -> Digest {
         store.begin_trial().unwrap();
         store.healthy().unwrap();
     }
-    store.confirm().unwrap();
+    store.confirm(1).unwrap();
     digest
 }
 
@@ -73,7 +73,7 @@ fn trials_are_counted_and_the_counts_go_with_the_candidate() {
         assert_eq!((store.healthy_sessions(), store.tries_left()), (healthy, N_TRIES));
         assert!(!open(&disk).trial_interrupted());
     }
-    store.confirm().unwrap();
+    store.confirm(1).unwrap();
     assert_eq!((store.tries_left(), store.healthy_sessions()), (0, 0));
     let bad = staged(&mut store, b"bad");
     store.propose(&bad).unwrap();
@@ -183,7 +183,7 @@ fn the_newest_eight_that_are_gone_are_still_listed() {
     let mut store = open(&SimDisk::new());
     for n in 0..20u8 {
         let digest = staged(&mut store, &[n]);
-        store.turn_down(&digest).unwrap();
+        store.carry_out(&digest, None, false).unwrap();
     }
     let numbers: Vec<u64> = store.generations().iter().map(|known| known.number).collect();
     assert_eq!(numbers, (13..=20).collect::<Vec<_>>());
@@ -283,16 +283,26 @@ fn a_transition_must_keep_every_role_single_clean_and_at_home() {
         returns_to: None,
         meta: Meta::default(),
     };
-    let of = |generations| Manifest { generations, ..Manifest::default() };
+    let of = |generations| {
+        let courses = vec![Course::of(BASE)];
+        Manifest { generations, courses, ..Manifest::default() }
+    };
     let one = |state| of(vec![known(1, state)]);
     for role in [State::Active, State::Fallback, State::Probation] {
         assert!(one(role).is_sound(&BASE));
         assert!(!of(vec![known(1, role), known(2, role)]).is_sound(&BASE));
-        assert!(!one(role).is_sound(&[2; 32]), "another base model");
+        let courses = vec![Course::of([2; 32])];
+        assert!(!Manifest { courses, ..one(role) }.is_sound(&[2; 32]), "another base model");
         assert!(!Manifest { bad: vec![[1; 32]], ..one(role) }.is_sound(&BASE));
         assert!(!Manifest { revoked: vec![[1; 32]], ..one(role) }.is_sound(&BASE));
     }
-    assert!(one(State::Staged).is_sound(&[2; 32]), "it has no role");
-    assert!(Manifest { tries_left: N_TRIES, ..one(State::Active) }.is_sound(&BASE));
-    assert!(!Manifest { tries_left: N_TRIES + 1, ..one(State::Active) }.is_sound(&BASE));
+    let elsewhere = Manifest { courses: vec![Course::of([2; 32])], ..one(State::Staged) };
+    assert!(elsewhere.is_sound(&[2; 32]), "it has no role");
+    assert!(!one(State::Staged).is_sound(&[2; 32]), "another course");
+    let on_trial = |tries_left| {
+        let probation = Probation { tries_left, ..Probation::default() };
+        let courses = vec![Course { probation, ..Course::of(BASE) }];
+        Manifest { courses, ..one(State::Active) }
+    };
+    assert!(on_trial(N_TRIES).is_sound(&BASE) && !on_trial(N_TRIES + 1).is_sound(&BASE));
 }

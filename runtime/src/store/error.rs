@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{Digest, State, hex};
+use super::manifest::State;
+use crate::digest::{Digest, hex};
 use crate::disk::DiskError;
 use crate::seal::SealError;
 
@@ -80,6 +81,9 @@ pub enum StoreError {
         /// The generation.
         digest: Digest,
     },
+    /// The verdict is about something that is not in force any more.
+    #[error("another adapter came into force while this one was judged; judge it again")]
+    Overtaken,
     /// Another candidate is on probation.
     #[error("a candidate is on probation already; confirm it or roll it back first")]
     CandidateExists,

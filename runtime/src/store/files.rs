@@ -2,11 +2,11 @@
 
 use std::io;
 
-use ring::digest::{SHA256, digest};
-
+use super::Store;
+use super::error::StoreError;
 use super::manifest::Manifest;
 use super::slots::Slots;
-use super::{Digest, Store, StoreError, hex};
+use crate::digest::{Digest, digest_of, hex};
 use crate::disk::{Disk, Lock, at};
 use crate::seal::Seal;
 use crate::seal::sealed_file::{self, Purpose};
@@ -19,13 +19,6 @@ const SLOTS: [&str; 2] = ["c/0", "c/1"];
 const REFUSED: &str = "c/refused";
 /// Refused digests that the file keeps: 128 KiB, a refusal a day for eleven years.
 pub(super) const REFUSED_MOST: usize = 4096;
-
-/// SHA-256.
-pub fn digest_of(bytes: &[u8]) -> Digest {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    out
-}
 
 pub(super) fn adapter_path(digest: &Digest) -> String {
     format!("{ADAPTERS}/{}", hex(digest))

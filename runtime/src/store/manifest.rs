@@ -10,7 +10,9 @@ use std::collections::HashSet;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::{Digest, N_TRIES};
+use super::course::{Course, Probation};
+use crate::digest::Digest;
+use crate::time::BelievedTime;
 
 /// Where a generation stands.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,20 +129,20 @@ pub(super) struct Manifest {
     pub sequence: u64,
     pub store_id: [u8; 16],
     pub next_number: u64,
-    pub tries_left: u8,
-    pub healthy: u8,
-    pub trial_open: bool,
     pub generations: Vec<Generation>,
     pub bad: Vec<[u8; 32]>,
     pub revoked: Vec<[u8; 32]>,
-    /// Empty. Once meant for journal segments that a run reads; runs hold their lessons themselves.
-    pub pinned: Vec<String>,
+    /// One for each base model that was in use, the one in use last.
+    pub courses: Vec<Course>,
+    pub time: BelievedTime,
     pub events: Vec<Event>,
 }
 
 /// Entries kept of what only the report needs.
 const KEPT_EVENTS: usize = 32;
 const KEPT_DEAD: usize = 8;
+/// Base models whose courses are kept, besides those that have adapters.
+const KEPT_COURSES: usize = 8;
 /// Refused digests of each kind beyond which the older half moves to a file of its own.
 const REFUSED_HERE: usize = 64;
 
@@ -156,10 +158,14 @@ impl Manifest {
         self.generations.iter().find(|generation| generation.state == state)
     }
 
+    /// The generations that have a file.
+    pub(super) fn live_generations(&self) -> impl Iterator<Item = &Generation> {
+        self.generations.iter().filter(|known| known.state.has_file())
+    }
+
     /// The generation of this digest that still has a file.
     pub(super) fn live(&self, digest: &Digest) -> Option<&Generation> {
-        let mut kept = self.generations.iter().filter(|kept| kept.state.has_file());
-        kept.find(|generation| generation.digest == *digest)
+        self.live_generations().find(|generation| generation.digest == *digest)
     }
 
     pub(super) fn refused(&self, digest: &Digest) -> bool {
@@ -184,11 +190,16 @@ impl Manifest {
         self.events.push(Event { time_ms, digest, change });
     }
 
-    pub(super) fn end_probation(&mut self) {
-        (self.tries_left, self.healthy, self.trial_open) = (0, 0, false);
+    /// The course of the base model in use.
+    pub(super) fn course(&self) -> &Course {
+        self.courses.last().expect("a base model was adopted when the store was opened")
     }
 
-    /// Takes a generation out of force for good. Whoever stood behind it steps forward.
+    pub(super) fn course_mut(&mut self) -> &mut Course {
+        self.courses.last_mut().expect("a base model was adopted when the store was opened")
+    }
+
+    /// Takes a generation out of force for good. The fallback of an active one becomes active.
     pub(super) fn refuse(&mut self, digest: &Digest, to: State) {
         let was = self.live(digest).map(|generation| generation.state);
         self.move_to(digest, to);
@@ -198,7 +209,7 @@ impl Manifest {
         }
         match was {
             Some(State::Active) => self.shift(State::Fallback, State::Active),
-            Some(State::Probation) => self.end_probation(),
+            Some(State::Probation) => self.course_mut().probation = Probation::default(),
             _ => {}
         }
     }
@@ -221,6 +232,13 @@ impl Manifest {
             list.drain(..list.len().saturating_sub(kept));
         }
         newest(&mut self.events, KEPT_EVENTS);
+        let live: HashSet<Digest> = self.live_generations().map(|known| known.base).collect();
+        let mut surplus = self.courses.len().saturating_sub(KEPT_COURSES);
+        self.courses.retain(|course| {
+            let goes = surplus > 0 && !live.contains(&course.base);
+            surplus -= usize::from(goes);
+            !goes
+        });
         let dead = self.generations.iter().filter(|known| !known.state.has_file()).count();
         let mut surplus = dead.saturating_sub(KEPT_DEAD);
         self.generations.retain(|generation| {
@@ -235,8 +253,9 @@ impl Manifest {
     /// invariants hold then.
     pub(super) fn can_be_ours(&self) -> bool {
         let mut taken = HashSet::new();
-        self.tries_left <= N_TRIES
-            && self.generations.iter().filter(|known| known.state.has_file()).all(|known| {
+        let mut bases = HashSet::new();
+        self.courses.iter().all(|course| bases.insert(course.base) && course.can_be_ours())
+            && self.live_generations().all(|known| {
                 let role = match known.state {
                     State::Dormant => known.returns_to.unwrap_or(State::Staged),
                     state => state,
@@ -258,7 +277,9 @@ impl Manifest {
             .all(|role| self.generations.iter().filter(|known| known.state == *role).count() <= 1);
         let mut used = self.generations.iter().filter(|known| roles.contains(&known.state));
         let clean = used.all(|known| known.base == *base && !self.refused(&known.digest));
-        unique && clean && self.tries_left <= N_TRIES
+        let mut courses = self.courses.iter();
+        let here = courses.next_back().is_some_and(|course| course.base == *base);
+        unique && clean && here && self.courses.iter().all(Course::can_be_ours)
     }
 }
 
@@ -269,7 +290,7 @@ mod tests {
     use super::*;
     use crate::disk::sim::SimDisk;
     use crate::seal::Seal;
-    use crate::store::{Store, StoreError};
+    use crate::store::{N_TRIES, Store, StoreError};
 
     const BASE: Digest = [1; 32];
 
@@ -293,7 +314,13 @@ mod tests {
         let returns_to = Some(State::Bad);
         assert!(!of(vec![Generation { returns_to, ..asleep(1) }]).can_be_ours());
         assert!(!Manifest { bad: vec![[1; 32]], ..of(vec![active(1)]) }.can_be_ours());
-        assert!(!Manifest { tries_left: N_TRIES + 1, ..of(Vec::new()) }.can_be_ours());
+        let on_trial = |tries_left| {
+            let probation = Probation { tries_left, ..Probation::default() };
+            Manifest { courses: vec![Course { probation, ..Course::of(BASE) }], ..of(Vec::new()) }
+        };
+        assert!(on_trial(N_TRIES).can_be_ours() && !on_trial(N_TRIES + 1).can_be_ours());
+        let twice = vec![Course::of(BASE), Course::of(BASE)];
+        assert!(!Manifest { courses: twice, ..of(Vec::new()) }.can_be_ours());
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Every transition is one commit of the whole manifest (see `slots`), under a short advisory
-//! lock. What holds at any instant, whatever dies (the handbook's I1–I9; `docs/storage.md` argues
-//! each and `tests/tests/crash.rs` looks for a counterexample):
+//! lock. What holds at any instant, whatever dies (`docs/storage.md` argues each of I1 to I9, and
+//! `tests/tests/crash` looks for a counterexample):
 //!
 //! * a valid manifest exists, and an acknowledged transition is never lost (I1, I2);
 //! * a generation that the manifest names has its complete, durable file (I3);
@@ -18,12 +18,17 @@
 //!   model that it was made for (I5–I7);
 //! * opening writes nothing before the state that it found is durable (I9).
 //!
-//! The store owns no clock: the host sets the time that the event log shows.
+//! What learning rests on (promotions, tries, the last run) is state of its own, one [`Course`] for
+//! each base model, and not the log of events, which the report shows and which is pruned.
+//!
+//! The store owns no clock: the host tells the time ([`BelievedTime`]).
 
+mod course;
 #[cfg(test)]
 mod edge_tests;
 mod error;
 mod files;
+mod format1;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod manifest;
@@ -34,24 +39,19 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use crate::digest::{Digest, digest_of, hex};
+pub use course::{Course, N_HEALTHY, N_TRIES, Probation};
 pub use error::StoreError;
-pub use files::digest_of;
 pub use manifest::{Change, Event, Generation, Meta, Metric, Reason, State};
 pub use probation::Trial;
 
 use crate::disk::{Disk, Lock, at};
 use crate::seal::Seal;
+use crate::time::BelievedTime;
 use crate::vault::Epoch;
 use manifest::Manifest;
 use slots::Slots;
 
-/// SHA-256 of an adapter's bytes, or of a base model.
-pub type Digest = [u8; 32];
-
-/// How often a candidate may be put into use without a healthy report.
-pub const N_TRIES: u8 = 3;
-/// Healthy sessions before a candidate can be confirmed.
-pub const N_HEALTHY: u8 = 3;
 const MAX_METRICS: usize = 8;
 const MAX_METRIC_NAME: usize = 32;
 /// Staged generations kept; beyond, the oldest retires.
@@ -78,21 +78,13 @@ pub struct Store {
     manifest: Manifest,
     base: Digest,
     now_ms: u64,
+    time: BelievedTime,
     /// Refused digests that the manifest has no room for, oldest first.
     refused_before: Vec<Digest>,
     /// Whether this session has begun a trial that has not been reported healthy.
     trial: bool,
     #[cfg(any(test, feature = "faults"))]
     mutant: Option<Mutant>,
-}
-
-/// The lower-case hexadecimal form of a digest.
-pub fn hex(digest: &Digest) -> String {
-    use std::fmt::Write;
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String does not fail
-        text
-    })
 }
 
 impl Store {
@@ -106,12 +98,13 @@ impl Store {
     /// [`StoreError::Unreadable`] for a wrong root key; nothing is changed then.
     pub fn open(disk: Arc<dyn Disk>, seal: Arc<Seal>, base: Digest) -> Result<Store, StoreError> {
         let lock = at(LOCK, LOCK, disk.lock(LOCK))?;
-        let (slots, manifest) = Slots::open(Arc::clone(&disk), Arc::clone(&seal))?;
+        let (slots, manifest) = Slots::open(Arc::clone(&disk), Arc::clone(&seal), base)?;
         let refused_before = Store::read_refused(&*disk, &seal)?;
         let mut store = Store {
             disk,
             seal,
             slots,
+            time: manifest.time,
             manifest,
             base,
             now_ms: 0,
@@ -130,7 +123,11 @@ impl Store {
         next.adopt_base(&store.base);
         store.drop_missing(&mut next)?;
         if next != store.manifest {
-            store.commit(next)?;
+            match store.commit(next.clone()) {
+                // Nobody else will read it: it is only looked at.
+                Err(StoreError::Disk(error)) if error.is_read_only() => store.manifest = next,
+                done => done?,
+            }
         }
         store.collect_garbage();
         drop(lock);
@@ -152,9 +149,28 @@ impl Store {
         self.mutant = Some(mutant);
     }
 
-    /// Tells the time for the event log, in milliseconds since 1970.
+    /// Tells the time, in milliseconds since 1970.
     pub fn set_time(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+        self.time.hear(now_ms);
+    }
+
+    /// What is believed of the host's clock.
+    pub fn time(&self) -> BelievedTime {
+        self.time
+    }
+
+    /// Writes the time down, if it is worth it: the next process has to know when the clock leaps.
+    pub fn keep_time(&mut self) -> Result<(), StoreError> {
+        if self.time.is_worth_writing(&self.manifest.time) {
+            self.change(|_, _| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// How far learning has come on the base model in use.
+    pub fn course(&self) -> &Course {
+        self.manifest.course()
     }
 
     /// The generation that was confirmed; `None`: the bare base model.
@@ -176,7 +192,7 @@ impl Store {
     /// session, otherwise the active generation. Use a candidate only after
     /// [`Store::begin_trial`].
     pub fn in_force(&self) -> Option<&Generation> {
-        let may_try = self.trial || self.manifest.tries_left > 0;
+        let may_try = self.trial || self.tries_left() > 0;
         self.candidate().filter(|_| may_try).or_else(|| self.active())
     }
 
@@ -223,6 +239,7 @@ impl Store {
     }
 
     fn commit(&mut self, mut next: Manifest) -> Result<(), StoreError> {
+        next.time = self.time;
         next.prune();
         self.make_room_for_refusals(&mut next);
         assert!(next.is_sound(&self.base), "a transition broke the manifest's invariants");

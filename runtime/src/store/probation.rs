@@ -2,8 +2,8 @@
 
 use super::manifest::Manifest;
 use super::{
-    Change, Digest, Generation, KEPT_STAGED, MAX_METRIC_NAME, MAX_METRICS, Meta, N_HEALTHY,
-    N_TRIES, Reason, State, Store, StoreError, digest_of,
+    Change, Course, Digest, Generation, KEPT_STAGED, MAX_METRIC_NAME, MAX_METRICS, Meta, N_HEALTHY,
+    Probation, Reason, State, Store, StoreError, digest_of,
 };
 
 /// What [`Store::begin_trial`] decided.
@@ -71,18 +71,66 @@ impl Store {
             self.read_adapter(digest)?;
         }
         self.change(|next, now_ms| {
-            next.move_to(digest, State::Probation);
-            (next.tries_left, next.healthy, next.trial_open) = (N_TRIES, 0, false);
-            next.log(now_ms, *digest, Change::Proposed);
+            next.propose(digest, now_ms);
             Ok(())
         })
+    }
+
+    /// Carries out the gate's verdict on a staged generation that was measured against `over`
+    /// (`None`: the base model), in one commit. It goes on probation, where a candidate makes room
+    /// for it, or it is refused.
+    ///
+    /// # Errors
+    /// [`StoreError::Overtaken`] if something else is in force by now: the verdict says nothing about
+    /// that.
+    pub fn carry_out(
+        &mut self,
+        digest: &Digest,
+        over: Option<Digest>,
+        promote: bool,
+    ) -> Result<(), StoreError> {
+        self.expect_state(digest, State::Staged)?;
+        if self.in_force().map(|known| known.digest) != over {
+            return Err(StoreError::Overtaken);
+        }
+        if promote {
+            self.read_adapter(digest)?;
+        }
+        self.change(|next, now_ms| {
+            next.course_mut().judged_ms = Some(now_ms);
+            if !promote {
+                next.refuse_logged(digest, Reason::Gate, now_ms);
+                next.course_mut().turned_down += 1;
+                return Ok(());
+            }
+            if let Some(before) = next.in_state(State::Probation).map(|before| before.digest) {
+                next.refuse_logged(&before, Reason::Gate, now_ms);
+            }
+            next.propose(digest, now_ms);
+            Ok(())
+        })?;
+        // A session with the candidate that made room is none with the new one.
+        self.trial &= !promote;
+        self.after_removal();
+        Ok(())
+    }
+
+    /// Drops a staged generation without a verdict: what it was trained from was taken back.
+    pub fn withdraw(&mut self, digest: &Digest) -> Result<(), StoreError> {
+        self.expect_state(digest, State::Staged)?;
+        self.change(|next, _| {
+            next.move_to(digest, State::Retired);
+            Ok(())
+        })?;
+        self.collect_garbage();
+        Ok(())
     }
 
     /// Pays for one try of the candidate, durably. Call it before the first forward pass with the
     /// candidate in a session. A second call in the same session costs nothing.
     pub fn begin_trial(&mut self) -> Result<Trial, StoreError> {
         let digest = self.candidate().ok_or(StoreError::NoCandidate)?.digest;
-        let tries_left = self.manifest.tries_left;
+        let tries_left = self.tries_left();
         if self.trial {
             return Ok(Trial::Begun { digest, tries_left });
         }
@@ -99,7 +147,8 @@ impl Store {
 
     fn pay_try(&mut self) -> Result<(), StoreError> {
         self.change(|next, _| {
-            (next.tries_left, next.trial_open) = (next.tries_left - 1, true);
+            let probation = &mut next.course_mut().probation;
+            (probation.tries_left, probation.trial_open) = (probation.tries_left - 1, true);
             Ok(())
         })
     }
@@ -113,9 +162,9 @@ impl Store {
             self.pay_try()?;
         }
         self.change(|next, _| {
-            next.tries_left = (next.tries_left + 1).min(N_TRIES);
-            next.healthy = (next.healthy + 1).min(N_HEALTHY);
-            next.trial_open = false;
+            let probation = &mut next.course_mut().probation;
+            probation.give_try_back();
+            probation.healthy = (probation.healthy + 1).min(N_HEALTHY);
             Ok(())
         })?;
         self.trial = false;
@@ -129,7 +178,7 @@ impl Store {
 
     /// Whether an earlier session began a trial and never reported.
     pub fn trial_interrupted(&self) -> bool {
-        self.manifest.trial_open && !self.trial
+        self.course().probation.trial_open && !self.trial
     }
 
     /// Gives the try of an interrupted trial back: the system says that the process ended for a
@@ -154,27 +203,27 @@ impl Store {
 
     fn give_try_back(&mut self) -> Result<(), StoreError> {
         self.change(|next, _| {
-            next.tries_left = (next.tries_left + 1).min(N_TRIES);
-            next.trial_open = false;
+            next.course_mut().probation.give_try_back();
             Ok(())
         })
     }
 
     /// Healthy sessions of the candidate so far.
     pub fn healthy_sessions(&self) -> u8 {
-        self.manifest.healthy
+        self.course().probation.healthy
     }
 
     /// Tries that the candidate has left.
     pub fn tries_left(&self) -> u8 {
-        self.manifest.tries_left
+        self.course().probation.tries_left
     }
 
     /// Makes the candidate the active generation; the active one becomes the fallback, and what
-    /// was the fallback retires. Files go only after that is durable.
-    pub fn confirm(&mut self) -> Result<(), StoreError> {
+    /// was the fallback retires. Files go only after that is durable. `order` is the place of the
+    /// newest record in the journal: what comes after it is new to the active generation.
+    pub fn confirm(&mut self, order: u64) -> Result<(), StoreError> {
         let digest = self.candidate().ok_or(StoreError::NoCandidate)?.digest;
-        let (healthy, needed) = (self.manifest.healthy, N_HEALTHY);
+        let (healthy, needed) = (self.healthy_sessions(), N_HEALTHY);
         if healthy < needed {
             return Err(StoreError::NotHealthy { healthy, needed });
         }
@@ -183,7 +232,7 @@ impl Store {
             next.shift(State::Fallback, State::Retired);
             next.shift(State::Active, State::Fallback);
             next.shift(State::Probation, State::Active);
-            next.end_probation();
+            next.course_mut().promoted(order);
             next.log(now_ms, digest, Change::Confirmed);
             Ok(())
         })?;
@@ -206,15 +255,9 @@ impl Store {
         self.refuse(*digest, Reason::Host)
     }
 
-    /// Refuses a staged generation that the gate turned down.
-    pub fn turn_down(&mut self, digest: &Digest) -> Result<(), StoreError> {
-        self.refuse(*digest, Reason::Gate)
-    }
-
     fn refuse(&mut self, digest: Digest, reason: Reason) -> Result<(), StoreError> {
         self.change(|next, now_ms| {
-            next.refuse(&digest, State::Bad);
-            next.log(now_ms, digest, Change::RolledBack(reason));
+            next.refuse_logged(&digest, reason, now_ms);
             Ok(())
         })?;
         self.after_removal();
@@ -294,8 +337,23 @@ impl Manifest {
         self.generations.push(Generation { number, digest, base, state, returns_to, meta });
     }
 
-    /// Lays generations of other base models to rest and wakes those of this one.
+    fn propose(&mut self, digest: &Digest, now_ms: u64) {
+        self.move_to(digest, State::Probation);
+        self.course_mut().probation = Probation::BEGUN;
+        self.log(now_ms, *digest, Change::Proposed);
+    }
+
+    fn refuse_logged(&mut self, digest: &Digest, reason: Reason, now_ms: u64) {
+        self.refuse(digest, State::Bad);
+        self.log(now_ms, *digest, Change::RolledBack(reason));
+    }
+
+    /// Lays generations of other base models to rest and wakes those of this one, each as it stood:
+    /// what another base model was opened for does not concern them.
     pub(super) fn adopt_base(&mut self, base: &Digest) {
+        let known = self.courses.iter().position(|course| course.base == *base);
+        let course = known.map_or_else(|| Course::of(*base), |at| self.courses.remove(at));
+        self.courses.push(course);
         let mut changed = Vec::new();
         for generation in self.generations.iter_mut().filter(|known| known.state.has_file()) {
             let here = generation.base == *base;
@@ -304,9 +362,7 @@ impl Manifest {
                     generation.state = generation.returns_to.take().unwrap_or(State::Staged);
                 }
                 (false, state) if state != State::Dormant => {
-                    // A probation that was interrupted starts again from the beginning.
-                    let staged = matches!(state, State::Probation);
-                    generation.returns_to = Some(if staged { State::Staged } else { state });
+                    generation.returns_to = Some(state);
                     generation.state = State::Dormant;
                 }
                 _ => continue,
@@ -314,10 +370,10 @@ impl Manifest {
             changed.push(generation.digest);
         }
         if self.in_state(State::Probation).is_none() {
-            self.end_probation();
+            self.course_mut().probation = Probation::default();
         }
         for digest in changed {
-            self.log(0, digest, Change::BaseChanged);
+            self.log(self.time.now_ms, digest, Change::BaseChanged);
         }
     }
 }

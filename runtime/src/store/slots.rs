@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! files M0 and M1, 16 KiB each, allocated once so that a full disk cannot stop a rollback
-//!   0   magic "SWM1" | version u16 = 1 | algorithm u8 | reserved u8 = 0
+//!   0   magic "SWM1" | version u16 = 2 | algorithm u8 | reserved u8 = 0
 //!   8   sequence u64 | length u32 of what follows at 24 | reserved u32 = 0
 //!   24  salt 32 | ciphertext of the rkyv archive | tag 16       (AAD: bytes 0..24)
 //!       whatever an earlier, longer manifest left
@@ -13,6 +13,8 @@
 //! M1 exists, and acknowledges nothing before M1 is durable too. So a missing M1 beside an invalid
 //! M0 means that the store was never there, and two unreadable slots never do: those are refused,
 //! not overwritten, because they may belong to another root key.
+//!
+//! Version 1 is read (`format1`), and the next commit writes version 2.
 
 use std::io;
 use std::sync::Arc;
@@ -20,14 +22,17 @@ use std::sync::Arc;
 use rkyv::rancor;
 use rkyv::util::AlignedVec;
 
-use super::StoreError;
+use super::course::Course;
+use super::error::StoreError;
+use super::format1;
 use super::manifest::Manifest;
+use crate::digest::Digest;
 use crate::disk::{Disk, at};
 use crate::seal::{Algorithm, SALT_BYTES, Seal, SealError, TAG_BYTES};
 use crate::vault::Epoch;
 
 const MAGIC: [u8; 4] = *b"SWM1";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER: usize = 24;
 const SLOT_BYTES: usize = 16 * 1024;
 const LABEL: &[u8] = b"sapwood manifest v1";
@@ -49,11 +54,12 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Finds the state, or makes an empty store. The state is durable when this returns, and
-    /// nothing was written before it was (I9).
+    /// Finds the state, or makes an empty store for this base model. The state is durable when this
+    /// returns, and nothing was written before it was (I9).
     pub(super) fn open(
         disk: Arc<dyn Disk>,
         seal: Arc<Seal>,
+        base: Digest,
     ) -> Result<(Slots, Manifest), StoreError> {
         let mut slots = Slots { disk, seal, current: 0, highest: 0 };
         let found = [slots.load(0)?, slots.load(1)?];
@@ -78,7 +84,7 @@ impl Slots {
                 at("sync folder", "", slots.disk.sync_dir(""))?;
                 manifest
             }
-            None if absent[1] => slots.create(absent[0])?,
+            None if absent[1] => slots.create(absent[0], base)?,
             None => return Err(StoreError::Unreadable),
         };
         slots.highest = manifest.sequence;
@@ -88,12 +94,13 @@ impl Slots {
         Ok((slots, manifest))
     }
 
-    fn create(&mut self, absent: bool) -> Result<Manifest, StoreError> {
+    fn create(&mut self, absent: bool, base: Digest) -> Result<Manifest, StoreError> {
         if !absent {
             at("unlink", NAMES[0], self.disk.unlink(NAMES[0]))?;
         }
         let store_id = self.seal.store_id();
-        let mut manifest = Manifest { store_id, next_number: 1, ..Manifest::default() };
+        let courses = vec![Course::of(base)];
+        let mut manifest = Manifest { store_id, next_number: 1, courses, ..Manifest::default() };
         self.current = 1; // so that the first write goes to M0
         self.write(&mut manifest)?;
         Ok(manifest)
@@ -135,7 +142,10 @@ impl Slots {
         }
         let mut aligned = AlignedVec::<16>::with_capacity(text.len());
         aligned.extend_from_slice(&text);
-        let manifest = rkyv::from_bytes::<Manifest, rancor::Error>(&aligned).ok();
+        let manifest = match found {
+            1 => format1::read(&aligned),
+            _ => rkyv::from_bytes::<Manifest, rancor::Error>(&aligned).ok(),
+        };
         let sequence = u64_at(header, 8);
         Ok(manifest.filter(|found| found.sequence == sequence && found.can_be_ours()))
     }

@@ -19,6 +19,10 @@ fn open(disk: &SimDisk) -> Store {
 }
 
 fn promote(store: &mut Store, bytes: &[u8]) -> Digest {
+    promote_at(store, bytes, 1)
+}
+
+fn promote_at(store: &mut Store, bytes: &[u8], order: u64) -> Digest {
     let parent = store.active().map(|active| active.digest);
     let digest = store.stage(bytes, Meta { parent, ..Meta::default() }).unwrap();
     store.propose(&digest).unwrap();
@@ -26,7 +30,7 @@ fn promote(store: &mut Store, bytes: &[u8]) -> Digest {
         assert!(matches!(store.begin_trial().unwrap(), Trial::Begun { .. }));
         store.healthy().unwrap();
     }
-    store.confirm().unwrap();
+    store.confirm(order).unwrap();
     digest
 }
 
@@ -123,11 +127,11 @@ fn short_sessions_that_end_in_good_order_cost_no_try() {
 fn confirmation_needs_health_and_a_whole_file() {
     let disk = SimDisk::new();
     let mut store = open(&disk);
-    assert!(matches!(store.confirm(), Err(StoreError::NoCandidate)));
+    assert!(matches!(store.confirm(1), Err(StoreError::NoCandidate)));
     assert!(matches!(store.healthy(), Err(StoreError::NoTrial)));
     let digest = store.stage(b"new", Meta::default()).unwrap();
     store.propose(&digest).unwrap();
-    assert!(matches!(store.confirm(), Err(StoreError::NotHealthy { healthy: 0, needed: 3 })));
+    assert!(matches!(store.confirm(1), Err(StoreError::NotHealthy { healthy: 0, needed: 3 })));
     let other = store.stage(b"other", Meta::default()).unwrap();
     assert!(matches!(store.propose(&other), Err(StoreError::CandidateExists)));
     assert!(matches!(store.propose(&digest), Err(StoreError::WrongState { .. })));
@@ -136,7 +140,7 @@ fn confirmation_needs_health_and_a_whole_file() {
         store.healthy().unwrap();
     }
     disk.corrupt(&files::adapter_path(&digest), 120, 1).unwrap();
-    assert!(matches!(store.confirm(), Err(StoreError::Damaged { .. })));
+    assert!(matches!(store.confirm(1), Err(StoreError::Damaged { .. })));
     assert_eq!(store.rollback(Reason::Damaged).unwrap(), digest);
 }
 
@@ -149,7 +153,7 @@ fn what_was_refused_stays_refused_however_much_came_after() {
         .map(|n| {
             let digest = store.stage(&bytes(n), Meta::default()).unwrap();
             match n % 3 {
-                0 => store.turn_down(&digest).unwrap(),
+                0 => turn_down(&mut store, &digest),
                 1 => drop(store.revoke(&[digest]).unwrap()),
                 _ => {
                     store.propose(&digest).unwrap();
@@ -175,7 +179,7 @@ fn a_refusal_that_moves_refusals_may_be_cut_or_find_the_disk_full() {
     let digests: Vec<Digest> = (0..64u32)
         .map(|n| {
             let digest = store.stage(&n.to_le_bytes(), Meta::default()).unwrap();
-            store.turn_down(&digest).unwrap();
+            turn_down(&mut store, &digest);
             digest
         })
         .collect();
@@ -185,7 +189,7 @@ fn a_refusal_that_moves_refusals_may_be_cut_or_find_the_disk_full() {
 
     // Killed or without power at any operation: what was refused is refused.
     disk.record();
-    store.turn_down(&last).unwrap();
+    turn_down(&mut store, &last);
     disk.mark();
     let moments = disk.take_moments();
     assert!(moments.len() > 6, "the list moved in {} operations", moments.len());
@@ -204,11 +208,11 @@ fn a_refusal_that_moves_refusals_may_be_cut_or_find_the_disk_full() {
     let mut store = open(&disk);
     let full = Fault { at: disk.operations(), kind: FaultKind::StorageFull, forever: true };
     disk.fail(Some(full));
-    store.turn_down(&last).unwrap();
+    turn_down(&mut store, &last);
     assert!(!disk.list("c").unwrap().contains(&"refused".to_owned()));
     disk.fail(None);
     let other = store.stage(b"other", Meta::default()).unwrap();
-    store.turn_down(&other).unwrap();
+    turn_down(&mut store, &other);
     assert!(disk.list("c").unwrap().contains(&"refused".to_owned()));
     for store in [store, open(&disk)] {
         assert!(all_refused(&store) && store.is_refused(&last) && store.is_refused(&other));
@@ -234,6 +238,93 @@ fn revoking_takes_descendants_and_returns_to_the_clean_ancestor() {
     store.revoke(&[one]).unwrap();
     assert_eq!((in_force(&store), store.fallback()), (None, None));
     assert!(store.is_refused(&four));
+}
+
+/// The gate says no.
+fn turn_down(store: &mut Store, digest: &Digest) {
+    let over = in_force(store);
+    store.carry_out(digest, over, false).unwrap();
+}
+
+#[test]
+fn what_learning_rests_on_outlives_the_log_of_events() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    promote_at(&mut store, b"one", 700);
+    for n in 0..40u8 {
+        let digest = store.stage(&[n; 9], Meta::default()).unwrap();
+        store.set_time(u64::from(n));
+        turn_down(&mut store, &digest);
+    }
+    let mut store = open(&disk);
+    assert!(store.events().iter().all(|event| event.change != Change::Confirmed), "pruned");
+    let course = store.course();
+    assert_eq!((course.promotions_after(699), course.promotions_after(700)), (1, 0));
+    assert_eq!((course.last_promotion(), course.attempt()), (700, 41));
+    assert_eq!(course.judged_ms, Some(39));
+    // A promotion begins a new holdout; a step back of the journal's order does not exist.
+    promote_at(&mut store, b"two", 600);
+    assert_eq!((store.course().last_promotion(), store.course().attempt()), (700, 1));
+    for n in 0..9u64 {
+        promote_at(&mut store, &[b'n', n as u8], 800 + n);
+    }
+    assert_eq!(store.course().promotions, [804, 805, 806, 807, 808]);
+}
+
+#[test]
+fn a_verdict_is_about_what_it_was_measured_against() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let one = promote(&mut store, b"one");
+    let two = promote(&mut store, b"two");
+    let three = store.stage(b"three", Meta { parent: Some(two), ..Meta::default() }).unwrap();
+    // While it is judged against two, two is taken back.
+    store.rollback(Reason::Host).unwrap();
+    for promote in [true, false] {
+        let late = store.carry_out(&three, Some(two), promote);
+        assert!(matches!(late, Err(StoreError::Overtaken)), "{late:?}");
+    }
+    assert_eq!((store.candidate(), in_force(&store)), (None, Some(one)));
+    assert_eq!(store.course().attempt(), 1, "nothing was judged");
+    store.withdraw(&three).unwrap();
+    assert!(store.adapter_bytes(&three).is_err() && !store.is_refused(&three));
+    // A candidate makes room for the one that was measured against it, in the same commit.
+    let four = store.stage(b"four", Meta::default()).unwrap();
+    store.propose(&four).unwrap();
+    let five = store.stage(b"five", Meta::default()).unwrap();
+    assert!(store.carry_out(&five, Some(one), true).is_err(), "four is in force");
+    let sequence = store.sequence();
+    store.carry_out(&five, Some(four), true).unwrap();
+    assert_eq!(store.sequence(), sequence + 1);
+    assert_eq!((in_force(&store), store.tries_left()), (Some(five), N_TRIES));
+    assert!(store.is_refused(&four) && store.course().attempt() == 1);
+}
+
+#[test]
+fn a_base_model_that_comes_back_finds_its_course_as_it_was() {
+    let disk = SimDisk::new();
+    let mut store = open(&disk);
+    let one = promote_at(&mut store, b"one", 50);
+    let down = store.stage(b"down", Meta::default()).unwrap();
+    turn_down(&mut store, &down);
+    let two = store.stage(b"two", Meta::default()).unwrap();
+    store.propose(&two).unwrap();
+    store.begin_trial().unwrap();
+    let before = store.course().clone();
+    let mut other = open_on(&disk, [2; 32]).unwrap();
+    assert_eq!(*other.course(), Course::of([2; 32]));
+    assert!(!other.trial_interrupted());
+    promote_at(&mut other, b"of the other", 60);
+    let store = open(&disk);
+    assert_eq!(*store.course(), before);
+    assert_eq!((in_force(&store), store.active().map(|g| g.digest)), (Some(two), Some(one)));
+    assert!(store.trial_interrupted() && store.tries_left() == 2);
+    assert_eq!(open_on(&disk, [2; 32]).unwrap().course().last_promotion(), 60);
+    // Many base models, each looked at once: those without adapters are forgotten, not the others.
+    for base in 10..40u8 {
+        open_on(&disk, [base; 32]).unwrap();
+    }
+    assert_eq!(*open(&disk).course(), before);
 }
 
 #[test]
@@ -475,7 +566,7 @@ fn the_manifest_stays_within_its_slot_through_hundreds_of_generations() {
             store.begin_trial().unwrap();
             store.healthy().unwrap();
         }
-        store.confirm().unwrap();
+        store.confirm(1).unwrap();
     }
     assert_eq!(disk.len("M0").unwrap(), 16 * 1024);
     assert_eq!(disk.list("a").unwrap().len(), 2);

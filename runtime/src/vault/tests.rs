@@ -16,7 +16,12 @@ fn journal(epoch: &Epoch) -> Journal {
 }
 
 fn note(n: u64) -> Record {
-    Record::Feedback(Feedback { reply_id: n.into(), time_ms: n, signal: Signal::Accepted })
+    Record::Feedback(Feedback {
+        reply_id: n.into(),
+        order: n,
+        time_ms: n,
+        signal: Signal::Accepted,
+    })
 }
 
 fn numbers(epoch: &Epoch) -> Vec<u64> {

@@ -63,6 +63,8 @@ impl KeyProvider for Keys {
 fn interaction(number: u64, time_ms: u64) -> Record {
     Record::Interaction(Interaction {
         reply_id: number.into(),
+        order: time_ms,
+        follows: None,
         session: (number / 4).into(),
         surface: "mail.reply".into(),
         time_ms,

@@ -90,7 +90,7 @@ impl Log for Ours {
         self.count += 1;
         let signal = Signal::Edited { text: text.to_owned() };
         let (reply_id, time_ms) = (self.count.into(), self.count);
-        let record = Record::Feedback(Feedback { reply_id, time_ms, signal });
+        let record = Record::Feedback(Feedback { reply_id, order: time_ms, time_ms, signal });
         self.journal.append(&record, time_ms).expect("a record");
     }
 

@@ -107,6 +107,8 @@ fn record(input: &mut Unstructured) -> arbitrary::Result<Record> {
     Ok(match input.int_in_range(0..=4)? {
         0 => Record::Interaction(Interaction {
             reply_id,
+            order: time_ms,
+            follows: Some(u128::from(u8::arbitrary(input)?)),
             session: 9,
             surface: text(input)?,
             time_ms,
@@ -127,7 +129,7 @@ fn record(input: &mut Unstructured) -> arbitrary::Result<Record> {
                 2 => Signal::Stopped { shown_tokens: 7 },
                 _ => Signal::Accepted,
             };
-            Record::Feedback(Feedback { reply_id, time_ms, signal })
+            Record::Feedback(Feedback { reply_id, order: time_ms, time_ms, signal })
         }
         2 => Record::Tombstone(Tombstone { reply_ids: vec![reply_id, 1], time_ms }),
         3 => Record::Consent(Consent { granted: bool::arbitrary(input)?, time_ms }),

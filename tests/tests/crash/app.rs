@@ -38,10 +38,15 @@ pub struct App {
 impl App {
     /// Opens what is there, in the order of the library.
     pub fn open(disk: &Arc<Faulty>, keys: &Keys) -> Result<App, LearnerError> {
+        App::open_for(disk, keys, super::BASE)
+    }
+
+    /// With another base model.
+    pub fn open_for(disk: &Arc<Faulty>, keys: &Keys, base: Digest) -> Result<App, LearnerError> {
         let disk = Arc::clone(disk) as Arc<dyn Disk>;
         let mut vault = Vault::open(disk, Arc::new(keys.clone()))?;
         let here = vault.here().clone();
-        let store = Store::open(here.disk.clone(), here.seal.clone(), super::BASE)?;
+        let store = Store::open(here.disk.clone(), here.seal.clone(), base)?;
         let journal = Journal::open(here.disk.clone(), here.seal.clone(), LIMITS)?;
         steps::settle_at_opening(&mut vault, &journal)?;
         Ok(App { vault, journal, store, keys: keys.clone() })
@@ -136,9 +141,11 @@ pub fn is_elsewhere(error: &LearnerError) -> bool {
     )
 }
 
+/// Now and then a long one: more than a record once held.
 pub fn note(number: u64) -> Record {
-    let signal = Signal::Edited { text: format!("edit number {number}") };
-    Record::Feedback(Feedback { reply_id: number.into(), time_ms: number, signal })
+    let times = if number % 16 == 9 { 6_000 } else { 1 };
+    let signal = Signal::Edited { text: format!("edit number {number}").repeat(times) };
+    Record::Feedback(Feedback { reply_id: number.into(), order: number, time_ms: number, signal })
 }
 
 pub fn tombstone(numbers: &[u64], time_ms: u64) -> Record {

@@ -44,7 +44,10 @@ pub enum Op {
     Pause,
     Confirm,
     Rollback,
+    /// The gate is done with what was staged first: no.
     TurnDown,
+    /// The gate is done with it: yes.
+    PutForward,
     Save,
     Clear,
     /// The app ends and begins again.
@@ -56,10 +59,12 @@ pub enum Op {
     OtherRollsBack,
     /// Another process forgets the oldest note, and leaves the epoch.
     OtherForgets,
+    /// Another process looks at the store with another base model.
+    OtherBase,
 }
 
 impl Op {
-    pub const ALL: [Op; 25] = [
+    pub const ALL: [Op; 27] = [
         Op::Append,
         Op::Flush,
         Op::Close,
@@ -78,6 +83,7 @@ impl Op {
         Op::Confirm,
         Op::Rollback,
         Op::TurnDown,
+        Op::PutForward,
         Op::Save,
         Op::Clear,
         Op::Reopen,
@@ -85,6 +91,7 @@ impl Op {
         Op::OtherFlushes,
         Op::OtherRollsBack,
         Op::OtherForgets,
+        Op::OtherBase,
     ];
 }
 
@@ -212,6 +219,7 @@ impl Machine {
             Op::OtherAppends | Op::OtherFlushes => return self.elsewhere(op),
             Op::OtherRollsBack => return self.other_rolls_back(),
             Op::OtherForgets => return self.other_forgets(),
+            Op::OtherBase => return self.other_base(),
             _ => self.transition(op),
         };
         self.judge(op, outcome)
@@ -392,6 +400,7 @@ impl Machine {
         let mut after = self.model.now().clone();
         let in_trial = self.app.store.in_trial();
         let staged = after.in_state(State::Staged);
+        let order = self.count;
         let expected = match op {
             Op::Propose => after.propose().map(drop),
             Op::Use if in_trial => Ok(()),
@@ -405,9 +414,10 @@ impl Machine {
                 after.report();
                 Ok(())
             }
-            Op::Confirm => after.confirm(),
+            Op::Confirm => after.confirm(order),
             Op::Rollback => after.rollback(),
-            _ => staged.map(|digest| after.refuse(digest)).ok_or(No),
+            Op::PutForward => after.put_forward(),
+            _ => after.turn_down(),
         };
         let call = |store: &mut Store| match op {
             Op::Propose => store.propose(&staged.unwrap_or([0xEE; 32])),
@@ -417,22 +427,23 @@ impl Machine {
             }),
             Op::Healthy => store.healthy(),
             Op::Pause => store.end_trial(),
-            Op::Confirm => store.confirm(),
+            Op::Confirm => store.confirm(order),
             Op::Rollback => store.rollback(Reason::Host).map(drop),
-            _ => store.turn_down(&staged.unwrap_or([0xEE; 32])),
+            _ => {
+                let over = store.in_force().map(|known| known.digest);
+                store.carry_out(&staged.unwrap_or([0xEE; 32]), over, op == Op::PutForward)
+            }
         };
         if expected == Err(No) {
-            // What is not known can be refused all the same.
-            if op == Op::TurnDown {
-                return Ok(Outcome::Refused);
-            }
             return match call(&mut self.app.store) {
                 Ok(()) => panic!("{op:?} is not allowed in {:?}", self.model.now()),
                 Err(error) if refused(&error) => Ok(Outcome::Refused),
                 Err(error) => Err(error.into()),
             };
         }
-        self.commit(after, call)
+        let done = self.commit(after, call)?;
+        assert!(op != Op::PutForward || !self.app.store.in_trial(), "a try that nobody paid for");
+        Ok(done)
     }
 
     fn checkpoint(&mut self, save: bool) -> Result<Outcome, LearnerError> {
@@ -549,6 +560,17 @@ impl Machine {
             Err(error) => Err(format!("another app forgets: {error}")),
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Nothing is different when this one's base model is in use again.
+    fn other_base(&mut self) -> Result<(), String> {
+        let opened = App::open_for(&self.disk, &self.keys, [0xB2; 32]);
+        self.stale = true;
+        let Some(other) = self.tolerate("another base", opened)? else { return Ok(()) };
+        if let Some(known) = other.store.in_force() {
+            return Err(format!("I7 {:?} is in force for another base model", known.state));
+        }
+        Ok(())
     }
 
     /// Opens what a crash has left, and does what follows from tombstones. The moments of that are

@@ -56,6 +56,9 @@ pub struct Slots {
     pub tries_left: u8,
     pub healthy: u8,
     pub refused: BTreeSet<Digest>,
+    /// Places of the newest promotions, and candidates that the gate turned down since.
+    pub promotions: Vec<u64>,
+    pub turned_down: u32,
 }
 
 /// Why the protocol says no. Which error it is, unit tests check.
@@ -74,6 +77,8 @@ impl Slots {
             tries_left: store.tries_left(),
             healthy: store.healthy_sessions(),
             refused: refused.iter().copied().filter(|digest| store.is_refused(digest)).collect(),
+            promotions: store.course().promotions.clone(),
+            turned_down: store.course().turned_down,
         }
     }
 
@@ -127,7 +132,24 @@ impl Slots {
         self.healthy = (self.healthy + 1).min(N_HEALTHY);
     }
 
-    pub fn confirm(&mut self) -> Result<(), No> {
+    /// The gate says no to what was staged first.
+    pub fn turn_down(&mut self) -> Result<(), No> {
+        let digest = self.in_state(State::Staged).ok_or(No)?;
+        self.refuse(digest);
+        self.turned_down += 1;
+        Ok(())
+    }
+
+    /// The gate says yes: a candidate makes room.
+    pub fn put_forward(&mut self) -> Result<(), No> {
+        self.in_state(State::Staged).ok_or(No)?;
+        if let Some(before) = self.in_state(State::Probation) {
+            self.refuse(before);
+        }
+        self.propose().map(drop)
+    }
+
+    pub fn confirm(&mut self, order: u64) -> Result<(), No> {
         self.in_state(State::Probation).ok_or(No)?;
         if self.healthy < N_HEALTHY {
             return Err(No);
@@ -136,6 +158,10 @@ impl Slots {
         self.shift(State::Active, Some(State::Fallback));
         self.shift(State::Probation, Some(State::Active));
         (self.tries_left, self.healthy) = (0, 0);
+        self.promotions.push(order);
+        let surplus = self.promotions.len().saturating_sub(5);
+        self.promotions.drain(..surplus);
+        self.turned_down = 0;
         Ok(())
     }
 

@@ -107,7 +107,12 @@ impl Ours {
         match call.clone() {
             Call::Note(reply_id, text) => {
                 let signal = Signal::Edited { text };
-                self.append(Record::Feedback(Feedback { reply_id, time_ms, signal }))
+                self.append(Record::Feedback(Feedback {
+                    reply_id,
+                    order: time_ms,
+                    time_ms,
+                    signal,
+                }))
             }
             Call::Consent(granted) => self.append(Record::Consent(Consent { granted, time_ms })),
             Call::Forget(reply_ids) => {
@@ -120,7 +125,7 @@ impl Ours {
             Call::BeginTrial => matches!(store.begin_trial(), Ok(Trial::Begun { .. })),
             Call::Healthy => store.healthy().is_ok(),
             Call::EndTrial => store.end_trial().is_ok(),
-            Call::Confirm => store.confirm().is_ok(),
+            Call::Confirm => store.confirm(1).is_ok(),
             Call::Rollback => store.rollback(Reason::Host).is_ok(),
             Call::MarkBad(digest) => store.mark_bad(&digest).is_ok(),
             Call::Revoke(digests) => store.revoke(&digests).is_ok(),

@@ -210,7 +210,7 @@ pub fn open_journal(disk: &Arc<Faulty>, seal: &Arc<Seal>) -> Journal {
 fn note(number: u64) -> Record {
     let text = format!("edit number {number}");
     let signal = Signal::Edited { text };
-    Record::Feedback(Feedback { reply_id: number.into(), time_ms: number, signal })
+    Record::Feedback(Feedback { reply_id: number.into(), order: number, time_ms: number, signal })
 }
 
 pub struct World {
@@ -296,7 +296,7 @@ impl World {
             self.step(Store::healthy);
             self.ghost.reported(digest, self.store.sequence());
         }
-        self.step(Store::confirm);
+        self.step(|store| store.confirm(1));
     }
 
     fn use_candidate(&mut self, digest: Digest) {

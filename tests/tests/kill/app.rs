@@ -18,7 +18,7 @@ use sapwood::{Budget, Config, Consent, Learner, LearnerError, Options, Outcome, 
 use sapwood_models::{LoraConfig, Stop, Target};
 
 use super::keys::FolderKeys;
-use super::tiny::{self, Random};
+use sapwood_tests::tiny::{self, Random};
 
 pub const HOUR_MS: u64 = 3_600_000;
 /// How long turns are kept.
@@ -124,7 +124,7 @@ impl App {
     fn reopen(&mut self) {
         self.learner = None;
         let config = config(&self.home, self.clock.clone());
-        match Learner::open(tiny::model(), config) {
+        match Learner::open(tiny::model(tiny::WIDTH), config) {
             Ok(learner) => self.learner = Some(learner),
             Err(error) => {
                 tell(format_args!("fail opening: {error}"));

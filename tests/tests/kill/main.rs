@@ -4,9 +4,9 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test has no API, and may panic")]
 
 mod app;
+
 mod keys;
 mod probation;
-mod tiny;
 #[cfg(target_os = "linux")]
 mod trace;
 mod witness;
@@ -19,7 +19,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use app::App;
-use tiny::Random;
+use sapwood_tests::tiny::Random;
 use witness::{Counts, Witness};
 
 const HOME: &str = "SAPWOOD_KILL_HOME";

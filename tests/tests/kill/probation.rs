@@ -10,7 +10,7 @@ use sapwood::store::{Change, Digest, State};
 use sapwood::{Config, Consent, Learner};
 
 use super::app::{self, greedy};
-use super::tiny::{self, Random};
+use sapwood_tests::tiny::{self, Random};
 
 fn config() -> Config {
     let mut config = app::config("unused".as_ref(), Arc::new(AtomicU64::new(1_700_000_000_000)));
@@ -22,7 +22,7 @@ fn config() -> Config {
 
 fn open(disk: &SimDisk) -> Learner {
     let disk = Arc::new(disk.clone()) as Arc<dyn Disk>;
-    Learner::open_on(disk, tiny::model(), config()).unwrap()
+    Learner::open_on(disk, tiny::model(tiny::WIDTH), config()).unwrap()
 }
 
 /// A device with a candidate.

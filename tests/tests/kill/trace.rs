@@ -20,8 +20,8 @@ use sapwood::{Budget, Config, Consent, Erasure, Learner, Scope};
 use sapwood_models::{Special, Stop};
 use zeroize::Zeroizing;
 
-use super::tiny::{self, Random};
 use super::{Folder, HOME, Process, app};
+use sapwood_tests::tiny::{self, Random};
 
 const NOW_MS: u64 = 1_700_000_000_000;
 /// The part of the app where the secret was told, and another one.
@@ -123,7 +123,7 @@ fn look(learner: &Learner) {
 #[ignore = "child: forgets what was told in private, and ends"]
 fn child_forgets() {
     let Some(home) = std::env::var_os(HOME) else { return };
-    let learner = Learner::open(tiny::model(), config(Path::new(&home))).unwrap();
+    let learner = Learner::open(tiny::model(tiny::WIDTH), config(Path::new(&home))).unwrap();
     let receipt = learner.forget(&Scope::Surface(PRIVATE.into())).unwrap();
     assert_eq!(receipt.erasure, Erasure::Shredded);
     println!("@forgotten");
@@ -133,7 +133,7 @@ fn child_forgets() {
 #[ignore = "child: opens the store, and is searched"]
 fn child_looks() {
     let Some(home) = std::env::var_os(HOME) else { return };
-    let learner = Learner::open(tiny::model(), config(Path::new(&home))).unwrap();
+    let learner = Learner::open(tiny::model(tiny::WIDTH), config(Path::new(&home))).unwrap();
     look(&learner);
     println!("@ready");
     std::thread::sleep(Duration::from_secs(600)); // until it is killed
@@ -155,7 +155,7 @@ struct Needles(Vec<(&'static str, Vec<u8>)>);
 
 impl Needles {
     fn of(secret: &str) -> Needles {
-        let model = tiny::model();
+        let model = tiny::model(tiny::WIDTH);
         let mut needles = Vec::new();
         for half in [&secret[..secret.len() / 2], &secret[secret.len() / 2..]] {
             let ids = model.tokenizer().encode(half, Special::default());
@@ -260,7 +260,8 @@ fn killed_at_any_operation_it_is_in_no_file_and_in_no_memory() {
     let disk = SimDisk::new();
     let keys = Keys::on(&disk);
     let config = Config { keys: Arc::new(keys.clone()), ..config(&home) };
-    let learner = Learner::open_on(Arc::new(disk.clone()), tiny::model(), config).unwrap();
+    let learner =
+        Learner::open_on(Arc::new(disk.clone()), tiny::model(tiny::WIDTH), config).unwrap();
     tell(&learner, &secret);
     disk.record();
     let receipt = learner.forget(&Scope::Surface(PRIVATE.into())).unwrap();

@@ -27,7 +27,8 @@ fn a_dropped_generation_is_kept_as_a_cancelled_reply() {
     // The chat is free again, and remembers what was shown.
     let reply = chat.respond("Thanks", greedy(4)).unwrap().finish().unwrap();
     assert_eq!(learner.turns().len(), 2);
-    let said: Vec<_> = learner.turns()[1].prompt.iter().map(|m| m.content.clone()).collect();
+    let said: Vec<_> =
+        learner.turns()[1].prompt.to_vec().iter().map(|m| m.content.clone()).collect();
     assert_eq!(said, ["Reply: can we meet on Monday?", shown.as_str(), "Thanks"]);
     assert_ne!(reply.stop, StopReason::Cancelled);
 }

@@ -3,12 +3,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bases;
+mod clock;
 mod consent;
 mod conversation;
 mod device;
 mod export;
 mod forget;
+mod full;
 mod judging;
+mod left_out;
+mod long;
+mod older;
 mod privacy;
 mod processes;
 mod refusal;

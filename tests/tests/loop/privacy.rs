@@ -56,7 +56,8 @@ fn secrets_are_gone_before_anything_is_written() {
             assert!(!kept.contains(secret), "{secret} in {kept}");
         }
         let turn = &learner.turns()[0];
-        let said: Vec<&str> = turn.prompt.iter().map(|m| m.content.as_str()).collect();
+        let prompt = turn.prompt.to_vec();
+        let said: Vec<&str> = prompt.iter().map(|m| m.content.as_str()).collect();
         let card = format!("My card is {PRIVATE}, remember it.");
         let remembered = format!("I remember {PRIVATE}. What is the code?");
         assert_eq!(said, [&format!("api_key = {PRIVATE}"), &card, &remembered, PRIVATE]);

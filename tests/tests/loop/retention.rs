@@ -13,13 +13,19 @@ use super::{forget, open};
 const THEN: u64 = 1_700_000_000_000;
 const DAY: u64 = 24 * 3_600_000;
 
-/// The learner `days` later, with a clock that the test can set.
+/// The learner `days` later, with a clock that the test can set. It was opened on the day before,
+/// too: a clock that leaps is believed when that has lasted for a day.
 fn later(disk: &SimDisk, days: u64) -> (Learner, Arc<AtomicU64>) {
-    let clock = Arc::new(AtomicU64::new(THEN + days * DAY));
-    let mut config = training_config(100_000);
-    let now = clock.clone();
-    config.clock = Arc::new(move || now.load(Ordering::Relaxed));
-    (open(disk, config), clock)
+    let clock = Arc::new(AtomicU64::new(THEN + days.saturating_sub(1) * DAY));
+    let config = || {
+        let mut config = training_config(100_000);
+        let now = clock.clone();
+        config.clock = Arc::new(move || now.load(Ordering::Relaxed));
+        config
+    };
+    drop(open(disk, config()));
+    clock.store(THEN + days * DAY, Ordering::Relaxed);
+    (open(disk, config()), clock)
 }
 
 #[test]
@@ -50,7 +56,9 @@ fn a_process_that_lives_on_drops_it_at_its_next_slice() {
     let (learner, clock) = later(&disk, 1);
     assert_eq!(slice(&learner, Some(1)).step, 1);
     clock.store(THEN + 91 * DAY, Ordering::Relaxed);
-    assert_eq!(learner.turns().len(), 10);
+    slice(&learner, Some(1));
+    assert_eq!(learner.turns().len(), 10, "the clock may have leapt");
+    clock.store(THEN + 92 * DAY, Ordering::Relaxed);
     slice(&learner, Some(1));
     assert!(learner.turns().is_empty());
     let again = later(&SimDisk::from_image(disk.image()), 1).0;
@@ -64,23 +72,37 @@ fn a_run_outlives_its_turns_but_not_for_longer_than_they_were_kept() {
     assert_eq!(slice(&learner, Some(1)).step, 1);
     clock.store(THEN + 91 * DAY, Ordering::Relaxed);
     assert_eq!(slice(&learner, Some(1)).step, 2, "the run begins anew");
+    clock.store(THEN + 92 * DAY, Ordering::Relaxed);
+    assert_eq!(slice(&learner, Some(1)).step, 3, "the run begins anew");
     assert!(learner.turns().is_empty());
-    clock.store(THEN + 151 * DAY, Ordering::Relaxed);
+    for day in [151, 152] {
+        clock.store(THEN + day * DAY, Ordering::Relaxed);
+        slice(&learner, Some(0));
+    }
     assert!(matches!(slice(&learner, Some(1)).outcome, Outcome::Waiting(_)));
 }
 
 #[test]
 fn how_long_is_up_to_the_app() {
-    let turns = |retention, days| {
+    let turns = |retention, days: u64| {
         let mut config = training_config(4);
         config.retention = retention;
-        config.clock = Arc::new(move || THEN + days * DAY);
-        open(&SimDisk::from_image(taught()), config).turns().len()
+        let disk = SimDisk::from_image(taught());
+        let at = |days: u64| {
+            let mut config = config.clone();
+            config.clock = Arc::new(move || THEN + days * DAY);
+            open(&disk, config).turns().len()
+        };
+        // Used every day.
+        for day in 0..days.min(400) {
+            at(day);
+        }
+        at(days)
     };
     let week = Retention { max_age_ms: 7 * DAY, ..Retention::default() };
     assert_eq!([turns(week, 6), turns(week, 8)], [10, 0]);
     let little = Retention { max_bytes: 1000, ..Retention::default() };
     assert_eq!([turns(little, 0), turns(little, 1)], [10, 0]);
     let all = Retention { max_age_ms: u64::MAX, max_bytes: u64::MAX };
-    assert_eq!(turns(all, 36_500), 10);
+    assert_eq!(turns(all, 3_650), 10);
 }

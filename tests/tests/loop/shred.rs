@@ -142,7 +142,7 @@ fn later_turns_go_with_what_they_quote_and_the_conversation_is_not_recorded_any_
     assert_eq!(learner.turns().len(), 4, "the third turn quotes the first");
     let restored = learner.turns()[1].clone();
     let turns = [
-        &restored.prompt[..],
+        &restored.prompt.to_vec()[..],
         &[sapwood_models::Message::new(sapwood_models::Role::Assistant, &restored.reply)],
     ]
     .concat();

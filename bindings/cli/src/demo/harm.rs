@@ -79,7 +79,7 @@ fn shuffled(stage: &Stage, seed: u64) -> Result<Vec<Sequence>, Failure> {
     let pairs = turns.iter().zip(&texts);
     pairs
         .map(|(turn, text)| {
-            let prompt = Prompt { turns: turn.prompt.clone(), ..Prompt::default() };
+            let prompt = Prompt { turns: turn.prompt.to_vec(), ..Prompt::default() };
             Ok(prompt.sequence(model, text, usize::MAX)?)
         })
         .collect()

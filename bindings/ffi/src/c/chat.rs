@@ -88,6 +88,9 @@ pub struct sapwood_reply {
     pub id: [c_char; 33],
     /// The adapter that made it; empty: the base model.
     pub adapter: [c_char; 65],
+    /// 1 if it was recorded, so that signals can refer to it. It is not without consent, off the
+    /// record, in a conversation that quotes what was forgotten, and where the disk is full or fails.
+    pub kept: u32,
 }
 
 // SAFETY: a number and a raw pointer behind the size.
@@ -317,6 +320,7 @@ unsafe fn give_reply(done: &Reply, to: *mut sapwood_reply) -> Result<(), Learner
         retrieved: done.retrieved,
         id: [0; 33],
         adapter: [0; 65],
+        kept: done.kept.into(),
     };
     fill(&mut reply.id, &done.id);
     fill(&mut reply.adapter, done.adapter.as_deref().unwrap_or_default());

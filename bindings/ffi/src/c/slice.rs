@@ -126,6 +126,8 @@ pub struct sapwood_slice_report {
     pub adapter: [c_char; 65],
     /// What it came to, in one English line with figures, for logs and developers.
     pub summary: [c_char; 256],
+    /// Examples that the run can't learn from: too long for the context, or refused by the template.
+    pub left_out: u32,
 }
 
 // SAFETY: numbers and characters behind the size.
@@ -168,6 +170,7 @@ fn slice_report(done: &SliceReport) -> sapwood_slice_report {
         loss: done.losses.last().copied().unwrap_or_default(),
         adapter: [0; 65],
         summary: [0; 256],
+        left_out: done.left_out,
     };
     fill(&mut report.summary, &done.summary);
     report.outcome = match &done.outcome {

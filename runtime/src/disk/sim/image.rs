@@ -176,6 +176,12 @@ impl Image {
         Ok(self.file(name)?.cached.to_vec())
     }
 
+    /// What all files that have a name take, each in whole blocks.
+    pub(super) fn used(&self, block: usize) -> u64 {
+        let files = self.names.values().filter_map(|id| self.files.get(id));
+        files.map(|file| file.cached.len().next_multiple_of(block) as u64).sum()
+    }
+
     pub(super) fn len(&self, name: &str) -> io::Result<usize> {
         Ok(self.file(name)?.cached.len())
     }

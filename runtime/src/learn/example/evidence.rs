@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use super::turn::Turn;
 use crate::learn::text;
 use crate::signal::{Part, Rating, Signal};
+use crate::time::settled_times;
 
 /// What a signal turned out to be, once its turn and its neighbours are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -212,7 +213,9 @@ pub struct Judged {
     pub session: u128,
     /// Its category.
     pub category: String,
-    /// When.
+    /// Its place among all that happened.
+    pub order: u64,
+    /// When, as far as that is known ([`settled_times`]).
     pub time_ms: u64,
     /// Posterior P(the reply was good).
     pub p_good: f64,
@@ -265,8 +268,8 @@ fn evidence(turn: &Turn, context: &Context, rules: &Rules) -> Vec<Evidence> {
             found.push(Evidence { kind, share });
         }
     };
-    if let Some(text) = turn.edited() {
-        add(edit_kind(text::distance(&turn.reply, text), rules), 1.0);
+    if let Some(distance) = turn.edit_distance() {
+        add(edit_kind(distance, rules), 1.0);
     }
     let rephrased = turn.has(|s| matches!(s, Signal::Rephrased { .. }));
     for signal in &turn.signals {
@@ -317,7 +320,7 @@ fn rephrase_share(turn: &Turn, new_request: &str) -> f64 {
     if u <= 0.3 { 1.0 - u } else { 0.5 }
 }
 
-fn judge_turn(turn: &Turn, context: &Context, rules: &Rules) -> Judged {
+fn judge_turn(turn: &Turn, time_ms: u64, context: &Context, rules: &Rules) -> Judged {
     let evidence = evidence(turn, context, rules);
     let mut log_odds = (rules.prior_good / (1.0 - rules.prior_good)).ln();
     for e in &evidence {
@@ -341,10 +344,11 @@ fn judge_turn(turn: &Turn, context: &Context, rules: &Rules) -> Judged {
         reply_id: turn.reply_id,
         session: turn.session,
         category: turn.category.clone(),
-        time_ms: turn.time_ms,
+        order: turn.order,
+        time_ms,
         p_good,
         label,
-        weight: (2.0 * p_good - 1.0).abs() * halved * decay(turn.time_ms, rules),
+        weight: (2.0 * p_good - 1.0).abs() * halved * decay(time_ms, rules),
         evidence,
     }
 }
@@ -355,10 +359,11 @@ pub(super) fn decay(time_ms: u64, rules: &Rules) -> f64 {
     (-age / rules.half_life_ms.max(1) as f64).exp2()
 }
 
-/// Scores every turn, silent ones too.
+/// Scores every turn, silent ones too. Turns come in the order in which they happened.
 pub fn judged(turns: &[Turn], rules: &Rules) -> Vec<Judged> {
     let context = Context::of(turns);
-    turns.iter().map(|t| judge_turn(t, &context, rules)).collect()
+    let times_ms = settled_times(turns.iter().map(|turn| turn.time_ms), rules.now_ms);
+    turns.iter().zip(times_ms).map(|(t, time_ms)| judge_turn(t, time_ms, &context, rules)).collect()
 }
 
 /// Learns how much each kind of signal is worth for this user.

@@ -9,7 +9,7 @@ use crate::rng::Rng;
 
 fn example(session: u128, request: &str, target: &str) -> Example {
     Example {
-        prompt: vec![Message::new(Role::User, request)],
+        prompt: [Message::new(Role::User, request)].into_iter().collect(),
         target: target.into(),
         weight: 1.0,
         taught: true,
@@ -18,6 +18,7 @@ fn example(session: u128, request: &str, target: &str) -> Example {
         category: "c".into(),
         surface: "s".into(),
         session,
+        order: 0,
         time_ms: session as u64,
     }
 }

@@ -4,7 +4,8 @@
 use sapwood_kernels::{Device, Quant};
 use sapwood_models::{GgufWriter, LoraConfig, Mapped, Model, Provenance, Target};
 
-const WIDTH: usize = 32;
+/// Channels of the model that is used where any will do.
+pub const WIDTH: usize = 32;
 const HEADS: usize = 2;
 const HEAD: usize = 16;
 const FORWARD: usize = 48;
@@ -13,6 +14,8 @@ const FORWARD: usize = 48;
 pub struct Random(pub u64);
 
 impl Random {
+    /// The next 64 bits.
+    #[allow(clippy::should_implement_trait, reason = "it has no end")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -41,8 +44,8 @@ fn bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
     values.flat_map(f32::to_le_bytes).collect()
 }
 
-/// The model.
-pub fn model() -> Model {
+/// The model with so many channels: each width is another base model.
+pub fn model(width: usize) -> Model {
     let mut writer = GgufWriter::new();
     let mut tokens = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
     tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
@@ -51,7 +54,7 @@ pub fn model() -> Model {
     writer.put("general.architecture", "qwen3");
     let counts = [
         ("context_length", 1024),
-        ("embedding_length", WIDTH),
+        ("embedding_length", width),
         ("block_count", 1),
         ("feed_forward_length", FORWARD),
         ("attention.head_count", HEADS),
@@ -77,22 +80,22 @@ pub fn model() -> Model {
         let data = bytes((0..rows * columns).map(|_| scale * random.signed()));
         writer.tensor(&format!("{name}.weight"), Quant::F32, &[columns, rows], data);
     };
-    matrix("token_embd", tokens.len(), WIDTH);
+    matrix("token_embd", tokens.len(), width);
     for (name, rows, columns) in [
-        ("attn_q", HEADS * HEAD, WIDTH),
-        ("attn_k", HEADS * HEAD, WIDTH),
-        ("attn_v", HEADS * HEAD, WIDTH),
-        ("attn_output", WIDTH, HEADS * HEAD),
-        ("ffn_gate", FORWARD, WIDTH),
-        ("ffn_up", FORWARD, WIDTH),
-        ("ffn_down", WIDTH, FORWARD),
+        ("attn_q", HEADS * HEAD, width),
+        ("attn_k", HEADS * HEAD, width),
+        ("attn_v", HEADS * HEAD, width),
+        ("attn_output", width, HEADS * HEAD),
+        ("ffn_gate", FORWARD, width),
+        ("ffn_up", FORWARD, width),
+        ("ffn_down", width, FORWARD),
     ] {
         matrix(&format!("blk.0.{name}"), rows, columns);
     }
     for (name, length) in [
-        ("output_norm", WIDTH),
-        ("blk.0.attn_norm", WIDTH),
-        ("blk.0.ffn_norm", WIDTH),
+        ("output_norm", width),
+        ("blk.0.attn_norm", width),
+        ("blk.0.ffn_norm", width),
         ("blk.0.attn_q_norm", HEAD),
         ("blk.0.attn_k_norm", HEAD),
     ] {

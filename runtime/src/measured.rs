@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use sapwood_models::Digest;
 
-use crate::store::digest_of;
+use crate::digest::digest_of;
 
 /// Names one measurement.
-pub(super) type Key = u128;
+pub(crate) type Key = u128;
 
 /// All that a measurement depends on, on the way to its [`Key`].
-pub(super) struct Question(Vec<u8>);
+pub(crate) struct Question(Vec<u8>);
 
 impl Question {
     /// `kind` names what is measured.
@@ -47,7 +47,7 @@ impl Question {
 
 /// Measurements of a candidate that has not been judged yet; they go into the checkpoint.
 #[derive(Default, Debug, Clone, PartialEq)]
-pub(super) struct Measured(BTreeMap<Key, f64>);
+pub(crate) struct Measured(BTreeMap<Key, f64>);
 
 impl Measured {
     pub fn get(&self, key: Key) -> Option<f64> {
@@ -87,9 +87,9 @@ impl Measured {
 /// What slices of one process remember of work that they did not finish.
 #[derive(Default)]
 pub(crate) struct Progress {
-    pub(super) measured: Measured,
+    pub(crate) measured: Measured,
     /// The base model's answers to the app's anchors: they never change.
-    pub(super) answers: HashMap<Key, String>,
+    pub(crate) answers: HashMap<Key, String>,
 }
 
 #[cfg(test)]
