@@ -435,6 +435,8 @@ typedef struct {
   char adapter[65];
   // What it came to, in one English line with figures, for logs and developers.
   char summary[256];
+  // Examples that the run can't learn from: too long for the context, or refused by the template.
+  uint32_t left_out;
 } sapwood_slice_report;
 
 // One turn of a conversation.
@@ -494,6 +496,9 @@ typedef struct {
   char id[33];
   // The adapter that made it; empty: the base model.
   char adapter[65];
+  // 1 if it was recorded, so that signals can refer to it. It is not without consent, off the
+  // record, in a conversation that quotes what was forgotten, and where the disk is full or fails.
+  uint32_t kept;
 } sapwood_reply;
 
 // A reply that was shown in a process without a model.
