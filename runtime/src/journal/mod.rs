@@ -50,7 +50,7 @@ use segment::{Encoder, Item};
 
 const FOLDER: &str = "j";
 
-/// Bounds of the journal. The defaults are those of the handbook.
+/// Bounds of the journal.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// A segment is closed when it has this many bytes.

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Every transition is one commit of the whole manifest (see `slots`), under a short advisory
-//! lock. What holds at any instant, whatever dies (the handbook's I1–I9; `docs/storage.md` argues
-//! each and `tests/tests/crash.rs` looks for a counterexample):
+//! lock. What holds at any instant, whatever dies (I1–I9; `docs/storage.md` argues each and
+//! `tests/tests/crash` looks for a counterexample):
 //!
 //! * a valid manifest exists, and an acknowledged transition is never lost (I1, I2);
 //! * a generation that the manifest names has its complete, durable file (I3);
