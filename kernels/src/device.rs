@@ -151,15 +151,6 @@ impl Exec {
         }
     }
 
-    /// The most tokens of one run.
-    pub fn max_tokens(&self) -> usize {
-        match &self.0 {
-            ExecOf::Cpu(exec) => exec.max_tokens,
-            #[cfg(feature = "gpu")]
-            ExecOf::Gpu(exec) => exec.max_tokens,
-        }
-    }
-
     /// Binds a buffer to every input, weight, parameter, state and output of the program.
     ///
     /// # Panics

@@ -142,11 +142,6 @@ impl Layout {
         self.len == 0
     }
 
-    /// The factor alpha of alpha / rank.
-    pub fn alpha(&self) -> f32 {
-        self.alpha
-    }
-
     /// Fresh parameters: A uniform within ±1/√I (Kaiming with a = √5, as PEFT starts), B zero, so
     /// that a new adapter changes nothing.
     pub fn init(&self, seed: u64) -> Vec<f32> {

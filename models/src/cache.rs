@@ -131,9 +131,9 @@ impl Cache {
         result
     }
 
-    /// Computes the token that the device itself has chosen last, `ahead` tokens behind those held.
-    /// Nobody knows it yet, so it is not held, and what is made of it is overwritten by the token
-    /// that is, unless [`Cache::take_in`] says that it was this one.
+    /// A speculative step: computes the token that the device chose last and the host has not read.
+    /// Its keys and values go to row `computed + ahead`, but don't count as held before
+    /// [`Cache::take_in`]; the next step to that row overwrites them.
     pub(crate) fn run_ahead<T>(
         &mut self,
         placed: &Placed,

@@ -32,7 +32,7 @@ pub enum ModelError {
     /// The model gives no numbers.
     #[error("the logit of token {id} is not finite: the adapter or the model is damaged")]
     NotFinite {
-        /// The token that came first all the same.
+        /// The token with the largest logit, which is the one that is not finite.
         id: u32,
     },
     /// The work was asked to stop.

@@ -26,7 +26,7 @@ pub struct MemoryPlan {
     pub optimizer: usize,
     /// The weights once more, packed for the GPU.
     pub gpu_weights: usize,
-    /// What of all this is the GPU's.
+    /// Share of the above that lies in GPU memory.
     pub gpu: usize,
 }
 

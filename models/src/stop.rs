@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::ModelError;
 
@@ -11,19 +11,11 @@ use crate::error::ModelError;
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<Request>);
 
+#[derive(Default)]
 struct Request {
     made: AtomicBool,
-    /// Looks left until it makes itself.
-    looks: AtomicU64,
     /// Asked at every look, until it says yes.
     governor: Option<Box<dyn Fn() -> bool + Send + Sync>>,
-}
-
-impl Default for Request {
-    fn default() -> Request {
-        let looks = AtomicU64::new(u64::MAX);
-        Request { made: AtomicBool::new(false), looks, governor: None }
-    }
 }
 
 impl fmt::Debug for Request {
@@ -36,12 +28,6 @@ impl Stop {
     /// A request that nobody has made yet.
     pub fn new() -> Stop {
         Stop::default()
-    }
-
-    /// A request that makes itself when it has been looked at `looks` times: it cuts work at a
-    /// place that can be repeated, which no clock can do.
-    pub fn after(looks: u64) -> Stop {
-        Stop(Arc::new(Request { looks: AtomicU64::new(looks), ..Request::default() }))
     }
 
     /// A request that `governor` makes by saying so. It is asked at every look, on the thread that
@@ -59,15 +45,12 @@ impl Stop {
         if self.is_requested() { Err(ModelError::Stopped) } else { Ok(()) }
     }
 
-    /// Whether the work should stop.
+    /// Whether the work should stop; the governor is asked, and may let that wait.
     pub fn is_requested(&self) -> bool {
         if self.0.made.load(Ordering::Relaxed) {
             return true;
         }
-        // Below 2^63 only where `after` put it there.
-        let over = self.0.looks.load(Ordering::Relaxed) < 1 << 63
-            && self.0.looks.fetch_sub(1, Ordering::Relaxed) == 0;
-        if over || self.0.governor.as_ref().is_some_and(|ask| ask()) {
+        if self.0.governor.as_ref().is_some_and(|ask| ask()) {
             self.request();
         }
         self.0.made.load(Ordering::Relaxed)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The Rust tests of kernels, models and runtime, and the rules of the tree.
 # needs: build packages
-# touches: Cargo kernels models runtime bindings tests README CONTRIBUTING ARCHITECTURE docs
+# touches: Cargo kernels models runtime bindings tests android ios README CONTRIBUTING ARCHITECTURE SECURITY docs
 . "$(dirname "$0")/common.sh"
 . "$(dirname "$0")/programs.sh"
 

@@ -6,10 +6,20 @@ pub mod tiny;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sapwood_models::Stop;
 
 /// A file of the golden training runs, which lie in the checkout.
 pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/peft").join(name)
+}
+
+/// A request that makes itself when it has been looked at `looks` times: it cuts work at a place that
+/// can be repeated, which no clock can do.
+pub fn stop_after(looks: u64) -> Stop {
+    let left = AtomicU64::new(looks);
+    Stop::governed(move || left.fetch_sub(1, Ordering::Relaxed) == 0)
 }
 
 /// The `sapwood` command: in the folder that `SAPWOOD_BUILT` names, else built as these tests were.

@@ -92,11 +92,6 @@ impl Gpu {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// Bytes of the arena that all programs share.
-    pub fn arena_bytes(&self) -> u64 {
-        self.recorder().arena_bytes()
-    }
-
     /// Kernels that the self-test has tried so far, and the time that it took.
     pub fn tried(&self) -> (usize, Duration) {
         self.tried.cost()

@@ -50,10 +50,6 @@ impl Recorder {
         self.arena_number
     }
 
-    pub fn arena_bytes(&self) -> u64 {
-        self.arena.bytes()
-    }
-
     /// Makes the arena as large as a program needs it.
     pub fn fit_arena(&mut self, context: &Context, bytes: usize) {
         if (bytes as u64) > self.arena.bytes() {

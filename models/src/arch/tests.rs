@@ -51,35 +51,8 @@ pub(crate) fn small(name: &str, changes: &Changes) -> Vec<u8> {
     let mut tensors: Vec<(String, Vec<usize>)> =
         vec![("token_embd.weight".into(), vec![16, 12]), ("output_norm.weight".into(), vec![16])];
     for layer in 0..2 {
-        let mut parts = vec![
-            ("attn_norm.weight", vec![16]),
-            ("attn_q.weight", vec![16, 32]),
-            ("attn_k.weight", vec![16, 16]),
-            ("attn_v.weight", vec![16, 16]),
-            ("attn_output.weight", vec![32, 16]),
-            ("ffn_norm.weight", vec![16]),
-            ("ffn_gate.weight", vec![16, 24]),
-            ("ffn_up.weight", vec![16, 24]),
-            ("ffn_down.weight", vec![24, 16]),
-        ];
-        match name {
-            "qwen2" => parts.extend([
-                ("attn_q.bias", vec![32]),
-                ("attn_k.bias", vec![16]),
-                ("attn_v.bias", vec![16]),
-            ]),
-            "qwen3" | "gemma3" => {
-                parts.extend([("attn_q_norm.weight", vec![8]), ("attn_k_norm.weight", vec![8])])
-            }
-            _ => {}
-        }
-        if name == "gemma3" {
-            parts.extend([
-                ("post_attention_norm.weight", vec![16]),
-                ("post_ffw_norm.weight", vec![16]),
-            ]);
-        }
-        tensors.extend(parts.into_iter().map(|(part, dims)| (format!("blk.{layer}.{part}"), dims)));
+        let parts = layer_tensors(name).into_iter();
+        tensors.extend(parts.map(|(part, dims)| (format!("blk.{layer}.{part}"), dims)));
     }
     for (name, dims) in &changes.with {
         tensors.retain(|(n, _)| n != name);
@@ -98,6 +71,36 @@ pub(crate) fn small(name: &str, changes: &Changes) -> Vec<u8> {
         writer.tensor(name, Quant::F32, dims, data);
     }
     writer.to_bytes()
+}
+
+fn layer_tensors(name: &str) -> Vec<(&'static str, Vec<usize>)> {
+    let mut parts = vec![
+        ("attn_norm.weight", vec![16]),
+        ("attn_q.weight", vec![16, 32]),
+        ("attn_k.weight", vec![16, 16]),
+        ("attn_v.weight", vec![16, 16]),
+        ("attn_output.weight", vec![32, 16]),
+        ("ffn_norm.weight", vec![16]),
+        ("ffn_gate.weight", vec![16, 24]),
+        ("ffn_up.weight", vec![16, 24]),
+        ("ffn_down.weight", vec![24, 16]),
+    ];
+    match name {
+        "qwen2" => parts.extend([
+            ("attn_q.bias", vec![32]),
+            ("attn_k.bias", vec![16]),
+            ("attn_v.bias", vec![16]),
+        ]),
+        "qwen3" | "gemma3" => {
+            parts.extend([("attn_q_norm.weight", vec![8]), ("attn_k_norm.weight", vec![8])])
+        }
+        _ => {}
+    }
+    if name == "gemma3" {
+        parts
+            .extend([("post_attention_norm.weight", vec![16]), ("post_ffw_norm.weight", vec![16])]);
+    }
+    parts
 }
 
 fn arch(name: &str, changes: &Changes) -> Result<Arch, ArchError> {

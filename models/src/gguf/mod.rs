@@ -86,7 +86,6 @@ pub mod limits {
 /// [`Gguf::parse`] was given, at each [`TensorInfo::range`].
 #[derive(Clone, Debug)]
 pub struct Gguf {
-    version: u32,
     header: Vec<u8>,
     metadata: Vec<Metadatum>,
     /// Places in `metadata`, by key.
@@ -148,11 +147,6 @@ impl Gguf {
     /// [`limits`]; see [`GgufError`]. The same bytes always give the same result.
     pub fn parse(file: &[u8]) -> Result<Self, GgufError> {
         read::parse(file)
-    }
-
-    /// GGUF version of the file: 2 or 3.
-    pub fn version(&self) -> u32 {
-        self.version
     }
 
     /// Alignment of the tensors' data in bytes.
@@ -259,14 +253,6 @@ impl Gguf {
         })
     }
 
-    /// A bool; the key must exist.
-    ///
-    /// # Errors
-    /// See [`Gguf::str`].
-    pub fn bool(&self, key: &str) -> Result<bool, GgufError> {
-        required(key, self.opt_bool(key)?)
-    }
-
     /// A bool, if the key exists.
     ///
     /// # Errors
@@ -323,14 +309,6 @@ impl Gguf {
         Ok(self.words(key, ValueType::F32)?.map(|words| words.map(f32::from_le_bytes)))
     }
 
-    /// An array of `i32`; the key must exist.
-    ///
-    /// # Errors
-    /// See [`Gguf::str`].
-    pub fn i32s(&self, key: &str) -> Result<impl ExactSizeIterator<Item = i32>, GgufError> {
-        required(key, self.opt_i32s(key)?)
-    }
-
     /// An array of `i32`, if the key exists.
     ///
     /// # Errors
@@ -340,25 +318,6 @@ impl Gguf {
         key: &str,
     ) -> Result<Option<impl ExactSizeIterator<Item = i32>>, GgufError> {
         Ok(self.words(key, ValueType::I32)?.map(|words| words.map(i32::from_le_bytes)))
-    }
-
-    /// An array of `u32`; the key must exist.
-    ///
-    /// # Errors
-    /// See [`Gguf::str`].
-    pub fn u32s(&self, key: &str) -> Result<impl ExactSizeIterator<Item = u32>, GgufError> {
-        required(key, self.opt_u32s(key)?)
-    }
-
-    /// An array of `u32`, if the key exists.
-    ///
-    /// # Errors
-    /// See [`Gguf::opt_str`].
-    pub fn opt_u32s(
-        &self,
-        key: &str,
-    ) -> Result<Option<impl ExactSizeIterator<Item = u32>>, GgufError> {
-        Ok(self.words(key, ValueType::U32)?.map(|words| words.map(u32::from_le_bytes)))
     }
 
     fn view<'a>(&'a self, entry: &'a Entry) -> Value<'a> {

@@ -97,7 +97,7 @@ impl Cursor<'_> {
 pub(super) fn parse(file: &[u8]) -> Result<Gguf, GgufError> {
     check_size(file)?;
     let mut cursor = Cursor { file, header: Vec::new(), position: 0 };
-    let version = read_version(&mut cursor)?;
+    check_version(&mut cursor)?;
     let tensor_count = read_count(&mut cursor, "number of tensors", limits::TENSORS)?;
     let key_count = read_count(&mut cursor, "number of keys", limits::KEYS)?;
     // Both factors are below their limits, so neither product nor sum can wrap.
@@ -109,7 +109,6 @@ pub(super) fn parse(file: &[u8]) -> Result<Gguf, GgufError> {
         return Err(GgufError::CountsExceedFile { keys: key_count, tensors: tensor_count, left });
     }
     let mut gguf = Gguf {
-        version,
         header: Vec::new(),
         metadata: Vec::new(),
         by_key: Vec::new(),
@@ -150,13 +149,13 @@ fn check_size(file: &[u8]) -> Result<(), GgufError> {
     Ok(())
 }
 
-fn read_version(cursor: &mut Cursor) -> Result<u32, GgufError> {
+fn check_version(cursor: &mut Cursor) -> Result<(), GgufError> {
     let magic = cursor.fixed::<4>("magic")?;
     if &magic != b"GGUF" {
         return Err(GgufError::NotGguf { found: magic });
     }
     match cursor.u32("version")? {
-        version @ (2 | 3) => Ok(version),
+        2 | 3 => Ok(()),
         // Small numbers stored big-endian have their low half empty.
         other if other & 0xffff == 0 && other != 0 => Err(GgufError::WrongEndian),
         found => Err(GgufError::Version { found }),

@@ -101,15 +101,6 @@ impl<'a> GgufWriter<'a> {
         self.metadata.extend(values.iter().flat_map(|v| v.to_le_bytes()));
     }
 
-    /// Add a key with an array of `u32`.
-    ///
-    /// # Panics
-    /// See [`GgufWriter::put`].
-    pub fn put_u32s(&mut self, key: &str, values: &[u32]) {
-        self.array_start(key, ValueType::U32, values.len());
-        self.metadata.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-    }
-
     /// Add a tensor: its dimensions, the contiguous one first, and its encoded data.
     ///
     /// # Panics

@@ -360,41 +360,8 @@ impl Renderer<'_> {
             _ => None,
         };
         match name {
-            "strip" | "lstrip" | "rstrip" => {
-                let chars = argument(0);
-                let strip = |c: char| match &chars {
-                    Some(chars) => chars.contains(c),
-                    None => c.is_whitespace(),
-                };
-                self.spend(text.len() * chars.as_ref().map_or(0, |chars| chars.len()))?;
-                let mut kept = &**text;
-                if name != "rstrip" {
-                    kept = kept.trim_start_matches(strip);
-                }
-                if name != "lstrip" {
-                    kept = kept.trim_end_matches(strip);
-                }
-                self.string(kept)
-            }
-            "startswith" | "endswith" => {
-                let affixes = match given.positional.first() {
-                    Some(list @ Value::List(_)) => {
-                        as_list(list).map(|list| list.items.clone()).unwrap_or_default()
-                    }
-                    Some(affix) => vec![affix.clone()],
-                    None => return self.wrong("string"),
-                };
-                let mut found = false;
-                for affix in affixes {
-                    let Value::Str(affix) = affix else { return self.wrong("string") };
-                    self.spend(affix.len())?;
-                    found |= match name {
-                        "startswith" => text.starts_with(&*affix),
-                        _ => text.ends_with(&*affix),
-                    };
-                }
-                Ok(Value::Bool(found))
-            }
+            "strip" | "lstrip" | "rstrip" => self.strip(text, name, argument(0)),
+            "startswith" | "endswith" => self.has_affix(text, name, given.positional.first()),
             "upper" => self.string(&text.to_uppercase()),
             "lower" => self.string(&text.to_lowercase()),
             "capitalize" | "title" => {
@@ -443,6 +410,43 @@ impl Renderer<'_> {
             }
             _ => self.unsupported(name),
         }
+    }
+
+    fn strip(&mut self, text: &str, name: &str, chars: Option<Rc<str>>) -> Result<Value> {
+        let strip = |c: char| match &chars {
+            Some(chars) => chars.contains(c),
+            None => c.is_whitespace(),
+        };
+        self.spend(text.len() * chars.as_ref().map_or(0, |chars| chars.len()))?;
+        let mut kept = text;
+        if name != "rstrip" {
+            kept = kept.trim_start_matches(strip);
+        }
+        if name != "lstrip" {
+            kept = kept.trim_end_matches(strip);
+        }
+        self.string(kept)
+    }
+
+    /// Whether `text` begins or ends with the string, or with one of the list.
+    fn has_affix(&mut self, text: &str, name: &str, affixes: Option<&Value>) -> Result<Value> {
+        let affixes = match affixes {
+            Some(list @ Value::List(_)) => {
+                as_list(list).map(|list| list.items.clone()).unwrap_or_default()
+            }
+            Some(affix) => vec![affix.clone()],
+            None => return self.wrong("string"),
+        };
+        let mut found = false;
+        for affix in affixes {
+            let Value::Str(affix) = affix else { return self.wrong("string") };
+            self.spend(affix.len())?;
+            found |= match name {
+                "startswith" => text.starts_with(&*affix),
+                _ => text.ends_with(&*affix),
+            };
+        }
+        Ok(Value::Bool(found))
     }
 
     fn split(&mut self, text: &str, by: Option<Rc<str>>, given: &Given) -> Result<Value> {

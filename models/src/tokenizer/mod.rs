@@ -183,7 +183,6 @@ pub struct Tokenizer {
     roles: Roles,
     /// Sorted ids that end a reply.
     ends: Vec<u32>,
-    duplicates: usize,
     add_bos: bool,
     add_eos: bool,
     add_space_prefix: bool,
@@ -202,13 +201,12 @@ impl Tokenizer {
             types[id as usize] = TokenType::Control;
         }
         let mut table = PieceTable::with_capacity(vocabulary.tokens.len());
-        let mut duplicates = 0;
         for (id, token) in vocabulary.tokens.iter().enumerate() {
             let (piece, findable) = match sentence_piece {
                 true => sentence_piece_token(token, types[id]),
                 false => byte_level_token(token, types[id]),
             };
-            duplicates += usize::from(!table.push(&piece, findable));
+            table.push(&piece, findable);
         }
         let engine = match &vocabulary.algorithm {
             Algorithm::ByteLevelBpe { pre, merges } => Engine::Bpe(Bpe::new(*pre, merges, &table)?),
@@ -224,7 +222,6 @@ impl Tokenizer {
             types,
             roles: vocabulary.roles,
             ends,
-            duplicates,
             add_bos: vocabulary.add_bos,
             add_eos: vocabulary.add_eos,
             add_space_prefix: sentence_piece && vocabulary.add_space_prefix,
@@ -297,11 +294,6 @@ impl Tokenizer {
         self.roles.eot.or(self.roles.eos)
     }
 
-    /// The roles that the file gives to tokens.
-    pub fn roles(&self) -> Roles {
-        self.roles
-    }
-
     /// Whether generation stops at this token: the end of a text, a turn or a message.
     pub fn is_end(&self, id: u32) -> bool {
         self.ends.binary_search(&id).is_ok()
@@ -315,16 +307,6 @@ impl Tokenizer {
     /// The id of the control or user-defined token that is spelled `text`.
     pub fn special_id(&self, text: &str) -> Option<u32> {
         self.specials.find(text.as_bytes())
-    }
-
-    /// The number of tokens.
-    pub fn vocab_len(&self) -> usize {
-        self.types.len()
-    }
-
-    /// Tokens whose text an earlier token already has: they are never produced.
-    pub fn duplicates(&self) -> usize {
-        self.duplicates
     }
 
     /// Whether BOS is put first when special tokens are added.

@@ -234,7 +234,6 @@ fn of_duplicate_tokens_the_first_wins() {
     made.push("hello", TokenType::Normal, 0.0);
     made.push("", TokenType::Normal, 0.0);
     let tokenizer = made.tokenizer();
-    assert_eq!(tokenizer.duplicates(), 1);
     assert_eq!(tokenizer.encode("hello", PLAIN), [259]);
 }
 
@@ -386,7 +385,7 @@ proptest! {
         made.roles = Roles { bos: Some(0), unknown: Some(0), ..Roles::default() };
         if let Ok(tokenizer) = Tokenizer::new(&made.view()) {
             let ids = tokenizer.encode(&text, PARSE);
-            prop_assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_len()));
+            prop_assert!(ids.iter().all(|&id| tokenizer.token_type(id).is_some()));
             tokenizer.decode(&ids);
         }
     }

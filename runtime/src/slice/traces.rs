@@ -369,7 +369,7 @@ fn any_trace() -> impl Strategy<Value = Vec<(u64, Event)>> {
 
 proptest! {
     /// Never trains when it must not, whatever happens. The rules are written down once more here,
-    /// in the words of the handbook.
+    /// in words of their own.
     #[test]
     fn no_trace_makes_it_train_when_it_must_not(
         trace in any_trace(),

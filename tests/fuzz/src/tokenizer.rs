@@ -21,7 +21,7 @@ pub fn tokenizer(bytes: &[u8]) {
         let ids = tokenizer.encode(text, Special { add, parse });
         // A token for each byte, and what stands around them.
         assert!(ids.len() <= 3 * text.len() + 4, "{} ids for {} bytes", ids.len(), text.len());
-        assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_len()));
+        assert!(ids.iter().all(|&id| tokenizer.token_type(id).is_some()));
         let decoded = tokenizer.decode(&ids);
         let mut stream = tokenizer.stream(false);
         let mut streamed: String = ids.iter().map(|&id| stream.push(id)).collect();

@@ -272,6 +272,18 @@ impl Change<'_> {
         true
     }
 
+    fn propose(&self, digest: &Digest) -> Allowed {
+        let known = self.live().into_iter().find(|known| known.1 == *digest);
+        let staged = known.is_some_and(|known| known.3 == code(State::Staged));
+        if !staged || self.in_state(State::Probation).is_some() {
+            return false;
+        }
+        self.put(digest, Some(State::Probation));
+        self.set("tries", N_TRIES.into());
+        self.set("healthy", 0);
+        true
+    }
+
     fn confirm(&self) -> Allowed {
         let Some(candidate) = self.in_state(State::Probation) else { return false };
         if self.value("healthy") < u64::from(N_HEALTHY) {
@@ -343,13 +355,9 @@ impl Other {
             }
             Call::Stage(bytes, parent) => return change.stage(bytes, *parent),
             Call::Propose(digest) => {
-                let known = change.live().into_iter().find(|known| known.1 == *digest);
-                if candidate.is_some() || known.is_none_or(|k| k.3 != code(State::Staged)) {
+                if !change.propose(digest) {
                     return false;
                 }
-                change.put(digest, Some(State::Probation));
-                change.set("tries", N_TRIES.into());
-                change.set("healthy", 0);
             }
             Call::BeginTrial => {
                 let Some(candidate) = candidate else { return false };

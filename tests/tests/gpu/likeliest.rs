@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use sapwood_tests::stop_after;
+
 use super::*;
 
 /// A prompt of the built-in model, in F32: both devices say the same, to the token.
@@ -138,7 +140,7 @@ fn it_stops_and_it_is_full_where_it_would_be_step_by_step() {
     let layers = setting.gpu.arch().layers as u64;
     for looks in [layers, layers + 1, 2 * layers, 5 * layers + 3] {
         let mut cache = setting.cache(10);
-        let stop = Stop::after(looks);
+        let stop = stop_after(looks);
         let mut said: Vec<_> = setting.reply(&mut cache, 10, &stop).collect();
         assert!(matches!(said.pop(), Some(Err(ModelError::Stopped))), "{looks}: {said:?}");
         let held = cache.len() - setting.prompt.len();

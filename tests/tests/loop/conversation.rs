@@ -5,6 +5,7 @@ use sapwood::journal::StopReason;
 use sapwood::signal::{Part, Rating, Signal};
 use sapwood::{Config, Consent, Event, LearnerError, Prompt, Shot};
 use sapwood_models::{Message, Model, Role, Special, Stop, TokenType};
+use sapwood_tests::stop_after;
 
 use super::{Random, config, greedy, model, open};
 
@@ -63,7 +64,7 @@ fn a_reply_cancelled_while_its_prompt_is_read_was_never_asked_for() {
     // A look at the start of each step, and one before each layer of each piece of 512 tokens.
     for looks in [0, 1, 2, layers, layers + 2, 2 * layers + 1] {
         let generation = chat.respond(&long, greedy(6)).unwrap();
-        let reply = generation.cancelled_by(Stop::after(looks)).finish().unwrap();
+        let reply = generation.cancelled_by(stop_after(looks)).finish().unwrap();
         assert_eq!((reply.stop, reply.tokens), (StopReason::Cancelled, 0), "{looks} looks");
         assert!(reply.text.is_empty() && reply.prompt_tokens > 1024, "{}", reply.prompt_tokens);
     }

@@ -10,6 +10,7 @@ use sapwood::learn::trigger;
 use sapwood::signal::Signal;
 use sapwood::{Budget, Config, Consent, Learner, Outcome, SliceReport};
 use sapwood_models::Stop;
+use sapwood_tests::stop_after;
 
 use super::{Random, config, greedy, open};
 
@@ -153,14 +154,14 @@ fn a_stop_at_any_look_changes_no_bit_and_no_count() {
     };
     for cut in (0..12).map(|n| 1 + n * looks / 12 + n % 5) {
         let learner = resume(&image, STEPS).1;
-        same(in_slices(&learner, [Stop::after(cut)]), &format!("cut at look {cut} of {looks}"));
+        same(in_slices(&learner, [stop_after(cut)]), &format!("cut at look {cut} of {looks}"));
     }
     // Cut again and again, mostly before the update is whole.
     for seed in 0..2 {
         let mut random = Random(seed);
         let cuts: Vec<u64> = (0..12).map(|_| random.below(looks as usize / 3) as u64).collect();
         let learner = resume(&image, STEPS).1;
-        same(in_slices(&learner, cuts.iter().map(|&n| Stop::after(n))), &format!("{cuts:?}"));
+        same(in_slices(&learner, cuts.iter().map(|&n| stop_after(n))), &format!("{cuts:?}"));
     }
     println!("MEASURED: {looks} looks in {STEPS} updates, 14 runs cut, the same bits and tokens");
 }

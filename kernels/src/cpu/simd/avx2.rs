@@ -105,14 +105,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn store_f16(self, vector: __m256, to: &mut [f16]) {
-        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
-        let to = &mut to[..8];
-        // SAFETY: the slice has 8 values of 2 bytes; the store needs no alignment.
-        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_cvtps_ph::<NEAREST>(vector)) }
-    }
-
-    #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
         let mut rows = [self.zero(); 8];
         for (r, row) in rows.iter_mut().enumerate() {

@@ -114,16 +114,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn store_f16(self, vector: __m512, to: &mut [f16]) {
-        const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-        let to = &mut to[..16];
-        // SAFETY: the slice has 16 values of 2 bytes; the store needs no alignment.
-        unsafe {
-            _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtps_ph::<NEAREST>(vector));
-        }
-    }
-
-    #[inline(always)]
     fn transpose(self, from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize) {
         let mut rows = [self.zero(); 16];
         for (r, row) in rows.iter_mut().enumerate() {

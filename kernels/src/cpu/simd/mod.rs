@@ -77,8 +77,6 @@ pub trait Simd: bytes::Bytes + Copy + Send + Sync + 'static {
     fn load_f16_bytes(self, from: &[u8]) -> Self::F32;
     /// The first lanes of little-endian bytes of bf16.
     fn load_bf16_bytes(self, from: &[u8]) -> Self::F32;
-    /// Rounds to f16, nearest, ties to even.
-    fn store_f16(self, vector: Self::F32, to: &mut [f16]);
 
     /// a + b.
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;

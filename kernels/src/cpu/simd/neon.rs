@@ -122,15 +122,6 @@ macro_rules! implement {
                 }
             }
 
-            #[inline(always)]
-            fn store_f16(self, vector: float32x4_t, to: &mut [f16]) {
-                let to = &mut to[..4];
-                // SAFETY: the slice has 4 values of 2 bytes.
-                unsafe {
-                    vst1_u16(to.as_mut_ptr().cast(), vreinterpret_u16_f16(vcvt_f16_f32(vector)))
-                }
-            }
-
             lanewise! {
                 splat(value: f32) -> float32x4_t = vdupq_n_f32(value);
                 add(a: float32x4_t, b: float32x4_t) -> float32x4_t = vaddq_f32(a, b);

@@ -83,13 +83,6 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn store_f16(self, vector: Self::F32, to: &mut [f16]) {
-        for (y, x) in to[..LANES].iter_mut().zip(vector) {
-            *y = f16::from_f32(x);
-        }
-    }
-
-    #[inline(always)]
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
         each(|i| a[i] + b[i])
     }
