@@ -8,11 +8,12 @@ use sapwood_models::{
     Adapter, Cache, Message, Model, ModelError, Role, Stop, TokenType, Utf8Stream,
 };
 
+use crate::adapter_set::AdapterSet;
 use crate::error::LearnerError;
 use crate::journal::{Interaction, StopReason};
 use crate::prompt::{Prompt, Shot};
 use crate::sample::{SampleError, Sampler, Sampling};
-use crate::shared::{AdapterSet, Shared, Went};
+use crate::shared::{Shared, Went};
 use crate::store::Digest;
 use crate::transcript::Transcript;
 use crate::verify::ends_in_loop;

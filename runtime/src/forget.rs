@@ -18,10 +18,11 @@ use std::collections::HashSet;
 use crate::digest::Digest;
 use crate::error::LearnerError;
 use crate::journal::{Record, Tombstone};
+use crate::kept::Kept;
 use crate::lineage;
 use crate::measured::Progress;
 use crate::scope::Scope;
-use crate::shared::{Kept, Shared};
+use crate::shared::Shared;
 use crate::shred::{self, Erasure};
 
 /// What was forgotten.

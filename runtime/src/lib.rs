@@ -16,6 +16,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod adapter_set;
 mod capture;
 mod chat;
 mod config;
@@ -26,12 +27,14 @@ mod digest;
 pub mod disk;
 mod error;
 mod export;
+mod force;
 mod foreground;
 mod forget;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzz;
 pub mod journal;
+mod kept;
 pub mod learn;
 mod learner;
 mod ledger;
@@ -42,6 +45,7 @@ mod notice;
 pub mod placement;
 pub mod policy;
 mod prompt;
+mod recall;
 pub mod rng;
 pub mod sample;
 mod scope;

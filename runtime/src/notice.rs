@@ -5,10 +5,11 @@
 //! said that the reply was of use.
 
 use crate::error::LearnerError;
+use crate::kept::Kept;
 use crate::learn::example::Turn;
 use crate::learn::rephrase::{Likeness, Next, has_cue, next_request};
 use crate::learn::text;
-use crate::shared::{Kept, Shared};
+use crate::shared::Shared;
 use crate::signal::{Rating, Signal};
 
 /// Before this many examples nobody knows which words say nothing on this device, and requests

@@ -1,49 +1,40 @@
 //! What conversations and training share: the model, the adapter in force, and what is kept.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sapwood_models::{Adapter, AdapterFile, Message, Model, Role, Special, Work};
+use sapwood_models::{Message, Model, Role, Work};
 
+use crate::adapter_set::{AdapterSet, load_in_force};
 use crate::config::Config;
 use crate::consent::Consent;
 use crate::device_state::DeviceState;
+use crate::digest::Digest;
 use crate::disk::{Disk, DiskError, Reserve};
 use crate::error::LearnerError;
 use crate::foreground::Foreground;
 use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record};
-use crate::learn::example::{Example, Judged, Reliabilities, Rules, calibrate, examples, judged};
-use crate::learn::watch::{Action, Event, Watch};
+use crate::kept::Kept;
+use crate::learn::example::{Judged, judged};
+use crate::learn::watch::{Event, Watch};
 use crate::ledger::Ledger;
 use crate::lineage;
 use crate::measured::Progress;
-use crate::memory::{Entry, Memory, Query};
-use crate::prompt::Shot;
 use crate::rng::Rng;
-use crate::scope::Scope;
 use crate::seal::random;
 use crate::shred;
 use crate::signal::Signal;
-use crate::store::{Digest, Meta, N_HEALTHY, Reason, Store, StoreError, Trial, digest_of};
+use crate::store::Store;
 use crate::swap::InForce;
 use crate::transcript::Transcript;
-use crate::vault::{Vault, VaultError};
-
-/// The adapter that replies are made with.
-pub(crate) struct AdapterSet {
-    /// `None` is the bare base model.
-    pub adapter: Option<Adapter>,
-    /// SHA-256 of the adapter's file, which names its generation.
-    pub digest: Option<Digest>,
-}
+use crate::vault::Vault;
 
 /// One per learner.
 pub(crate) struct Shared {
     pub model: Model,
     pub config: Config,
-    force: InForce<AdapterSet>,
+    pub force: InForce<AdapterSet>,
     kept: Mutex<Kept>,
     pub disk: Arc<dyn Disk>,
     /// What is kept back of it.
@@ -61,31 +52,6 @@ pub(crate) struct Shared {
     ids: AtomicU64,
 }
 
-/// What is on disk, and views of it in memory.
-pub(crate) struct Kept {
-    pub vault: Vault,
-    pub journal: Journal,
-    pub store: Store,
-    /// Whether the epoch holds something that was forgotten.
-    pub to_shred: bool,
-    /// What was forgotten since this process began: conversations that were under way may quote it.
-    pub silenced: Vec<Scope>,
-    pub ledger: Ledger,
-    /// The last word on consent.
-    said: Option<journal::Consent>,
-    /// It is a refusal for which there was no room yet: written as soon as there is some.
-    unwritten: bool,
-    /// Another process forgot something that this one still has in memory.
-    outdated: bool,
-    pub retrieval_enabled: bool,
-    /// What can be retrieved; `None` before anybody asked.
-    memory: Option<Memory>,
-    /// Examples came or went since it was built.
-    memory_outdated: bool,
-    /// Over the adapter in force, since its swap.
-    watch: Watch,
-}
-
 /// How a reply went, apart from what it says.
 pub(crate) struct Went {
     /// The conversation up to the request, behind the app's instructions.
@@ -100,59 +66,6 @@ pub(crate) struct Went {
     pub replaces: Option<u128>,
     /// Its conversation has a turn that is off the record: its prompt quotes it.
     pub private: bool,
-}
-
-impl Kept {
-    /// Takes in what other processes recorded since the last look.
-    ///
-    /// # Errors
-    /// [`VaultError::ChangedElsewhere`] if one of them forgot something: what is in memory here is
-    /// to be thrown away.
-    pub fn catch_up(&mut self) -> Result<(), LearnerError> {
-        self.vault.check()?;
-        let Kept { journal, ledger, said, unwritten, memory_outdated, outdated, .. } = self;
-        journal.news(&mut |record| match record {
-            Record::Consent(word) => {
-                if word.counts_after(*said) {
-                    (*said, *unwritten) = (Some(word), false);
-                }
-            }
-            Record::Tombstone(tombstone) => {
-                *outdated |= !tombstone.reply_ids.iter().all(|id| ledger.is_forgotten(*id));
-            }
-            record => {
-                ledger.apply(&record);
-                *memory_outdated = true;
-            }
-        })?;
-        if self.outdated { Err(VaultError::ChangedElsewhere.into()) } else { Ok(()) }
-    }
-
-    /// Whether what the user does may be kept, and used.
-    pub fn consent(&self) -> Consent {
-        Consent::of(self.said)
-    }
-
-    /// What replies are to be made with: what the store says, but for a refusal.
-    fn wanted(&self) -> Option<Digest> {
-        let refused = self.consent() == Consent::Refused;
-        self.store.in_force().filter(|_| !refused).map(|g| g.digest)
-    }
-
-    /// Ends the trial under way, if the candidate has done well in it.
-    fn end_trial(&mut self) {
-        if self.store.in_trial()
-            && self.watch.has_seen_good()
-            && let Err(error) = self.store.end_trial()
-        {
-            log::warn!("a session that ended in good order counts as a try all the same: {error}");
-        }
-    }
-
-    /// What was built from examples is built anew without those that went.
-    pub fn forget_examples(&mut self) {
-        self.memory = None;
-    }
 }
 
 impl Shared {
@@ -274,69 +187,6 @@ impl Shared {
         *self.device.lock().expect("nothing panics under this lock") = state;
     }
 
-    /// What new replies are made with.
-    pub fn in_force(&self) -> Arc<AdapterSet> {
-        self.force.pin()
-    }
-
-    /// Pins the adapter in force for one reply. A candidate's try is paid for, durably, before it
-    /// is used; one that has used up its tries is taken back here.
-    pub fn begin_use(&self) -> Result<Arc<AdapterSet>, LearnerError> {
-        let mut kept = self.kept();
-        if let Err(error) = kept.catch_up() {
-            if matches!(error, LearnerError::Vault(VaultError::ChangedElsewhere)) {
-                return Err(error);
-            }
-            // A disk that fails is no reason not to answer.
-            log::warn!("what other processes did can't be read: {error}");
-        }
-        // Another process may have refused, or granted again.
-        if self.in_force().digest != kept.wanted() {
-            self.put_in_force(&mut kept)?;
-        }
-        if kept.consent() == Consent::Refused {
-            return Ok(self.in_force());
-        }
-        self.take_back_exhausted(&mut kept)?;
-        let candidate = kept.store.candidate().map(|g| g.digest);
-        if candidate.is_some()
-            && candidate == self.in_force().digest
-            && let Err(error) = kept.store.begin_trial()
-        {
-            let error = LearnerError::from(error);
-            if error.disk().is_none() {
-                return Err(error);
-            }
-            // Without a try that is paid for, a candidate is not used.
-            log::warn!("this reply is made without the candidate: {error}");
-            return Ok(Arc::new(load_confirmed(&self.model, &kept.store)?));
-        }
-        Ok(self.in_force())
-    }
-
-    /// Takes a candidate back that has used up its tries. Not as soon as it is opened: until it
-    /// goes on, the app may say that the last process ended for another reason.
-    fn take_back_exhausted(&self, kept: &mut Kept) -> Result<(), LearnerError> {
-        let store = &mut kept.store;
-        if store.candidate().is_some() && !store.in_trial() && store.tries_left() == 0 {
-            let trial = store.begin_trial()?;
-            debug_assert!(matches!(trial, Trial::Exhausted { .. }), "it has no try left");
-            self.put_in_force(kept)?;
-        }
-        Ok(())
-    }
-
-    /// Gives an interrupted trial's try back.
-    pub fn forgive_trial(&self) -> Result<(), LearnerError> {
-        let mut kept = self.kept();
-        if kept.store.trial_interrupted() {
-            kept.store.forgive_trial()?;
-            // The last try had put it out of force.
-            self.put_in_force(&mut kept)?;
-        }
-        Ok(())
-    }
-
     /// Makes everything durable. A session that goes to the background may end there, and that is
     /// no fault of the candidate's: its try is given back, if it has done well so far and no reply
     /// is under way.
@@ -349,64 +199,6 @@ impl Shared {
             kept.end_trial();
         }
         Ok(())
-    }
-
-    /// Loads what the store says is in force, or after a refusal nothing, and swaps it in for all
-    /// later replies.
-    pub fn put_in_force(&self, kept: &mut Kept) -> Result<(), LearnerError> {
-        let consent = kept.consent();
-        self.refused.store(consent == Consent::Refused, Ordering::Relaxed);
-        let set = load_in_force(&self.model, &mut kept.store, consent)?;
-        if set.digest != self.in_force().digest {
-            self.force.swap(set);
-            kept.watch = Watch::new(self.config.learning.watch, kept.watch.p95_us());
-        }
-        Ok(())
-    }
-
-    /// The adapter in the bytes of a file.
-    pub fn load(&self, bytes: &[u8]) -> Result<Adapter, LearnerError> {
-        load(&self.model, bytes)
-    }
-
-    /// Keeps an adapter's bytes after the checks that every adapter has to pass.
-    pub fn stage(&self, bytes: &[u8], meta: Option<Meta>) -> Result<Digest, LearnerError> {
-        let file = AdapterFile::parse(bytes, self.model.arch())?;
-        probe(&self.model, &self.model.load_adapter(&file)?)?;
-        let meta = meta.unwrap_or(Meta { created_ms: self.now_ms(), ..Meta::default() });
-        let mut kept = self.kept();
-        if lineage::lineage(&file).any(|reply| kept.ledger.is_forgotten(reply)) {
-            return Err(StoreError::Refused { digest: digest_of(bytes) }.into());
-        }
-        Ok(kept.store.stage(bytes, meta)?)
-    }
-
-    pub fn activate(&self, digest: &Digest) -> Result<(), LearnerError> {
-        let mut kept = self.kept();
-        self.take_back_exhausted(&mut kept)?;
-        kept.store.propose(digest)?;
-        self.put_in_force(&mut kept)
-    }
-
-    pub fn rollback(&self) -> Result<Digest, LearnerError> {
-        let mut kept = self.kept();
-        let taken = kept.store.rollback(Reason::Host)?;
-        self.put_in_force(&mut kept)?;
-        Ok(taken)
-    }
-
-    pub fn refuse(&self, digest: &Digest) -> Result<(), LearnerError> {
-        let mut kept = self.kept();
-        kept.store.mark_bad(digest)?;
-        self.put_in_force(&mut kept)
-    }
-
-    /// The adapter made logits that are not finite: it goes at once.
-    pub fn damaged(&self, used: &AdapterSet) {
-        let mut kept = self.kept();
-        if let Err(error) = self.observe(&mut kept, used.digest, Event::NonFinite) {
-            log::error!("an adapter with damaged logits could not be taken back: {error}");
-        }
     }
 
     /// A reply ended: records it, and counts it for or against the adapter that made it. Returns
@@ -476,42 +268,6 @@ impl Shared {
         let (_, new) = kept.ledger.new_in(asked);
         let bytes = new.iter().map(|message| message.content.len()).sum();
         if bytes > limit { Err(LearnerError::TurnTooLong { bytes, limit }) } else { Ok(()) }
-    }
-
-    /// A healthy session of what is in force; enough of them confirm the candidate.
-    fn count_health(&self, kept: &mut Kept) -> Result<(), LearnerError> {
-        let candidate = kept.store.candidate().map(|g| g.digest);
-        // Another reply of this session may have closed the trial; the next one opens its own.
-        if candidate.is_none() || candidate != self.in_force().digest || !kept.store.in_trial() {
-            return Ok(());
-        }
-        kept.store.healthy()?;
-        if kept.store.healthy_sessions() >= N_HEALTHY {
-            let place = kept.journal.newest_place();
-            kept.store.confirm(place)?;
-        }
-        Ok(())
-    }
-
-    /// Tells the watch, and does what it says. The base model can't be taken back.
-    fn observe(
-        &self,
-        kept: &mut Kept,
-        used: Option<Digest>,
-        event: Event,
-    ) -> Result<(), LearnerError> {
-        if used != self.in_force().digest {
-            return Ok(());
-        }
-        match kept.watch.observe(event) {
-            Action::Healthy => self.count_health(kept),
-            Action::Rollback(why) if used.is_some() => {
-                log::warn!("the adapter in force is taken back: {why}");
-                kept.store.rollback(Reason::Unhealthy)?;
-                self.put_in_force(kept)
-            }
-            _ => Ok(()),
-        }
     }
 
     pub fn signal(&self, reply: u128, signal: Signal) -> Result<(), LearnerError> {
@@ -619,126 +375,6 @@ impl Shared {
     pub fn refill_reserve(&self) {
         self.reserve.fill();
     }
-
-    /// Everything worth learning, by the rules of now and reliabilities calibrated on this user.
-    pub fn examples(&self, kept: &Kept) -> Vec<Example> {
-        examples(kept.ledger.turns(), &self.rules(kept))
-    }
-
-    /// The rules of now.
-    pub fn rules(&self, kept: &Kept) -> Rules {
-        let rules = Rules::at(kept.store.time().now_ms);
-        let reliabilities: Reliabilities = calibrate(kept.ledger.turns(), &rules);
-        Rules { reliabilities, ..rules }
-    }
-
-    /// Past exchanges to show with the first request of a conversation, the most similar one last.
-    /// Later requests have the conversation itself to go by.
-    pub fn retrieve(&self, surface: &str, said: &Transcript) -> Vec<Shot> {
-        let Some(request) = only_request(said) else { return Vec::new() };
-        let mut kept = self.kept();
-        if !kept.retrieval_enabled || kept.consent() == Consent::Refused {
-            return Vec::new();
-        }
-        self.shots(self.remembered(&mut kept), surface, request, &[])
-    }
-
-    /// All that can be retrieved now.
-    pub fn remembered<'a>(&self, kept: &'a mut Kept) -> &'a Memory {
-        if kept.memory.is_none() || std::mem::take(&mut kept.memory_outdated) {
-            let mut memory = kept.memory.take().unwrap_or_else(|| self.empty_memory());
-            let entries = self.entries(kept, &HashSet::new(), memory.entries());
-            memory.update(entries, &mut self.embed());
-            kept.memory = Some(memory);
-        }
-        kept.memory.as_ref().expect("just built")
-    }
-
-    /// What a memory recalls for a request, without what comes from the `excluded` replies. Nothing
-    /// if the model came to all of that by itself: it needs no examples there, and would only be
-    /// led astray.
-    pub fn shots(
-        &self,
-        memory: &Memory,
-        surface: &str,
-        request: &str,
-        excluded: &[u128],
-    ) -> Vec<Shot> {
-        let ids = self.request_ids(request);
-        let retrieval = &self.config.retrieval;
-        let query = Query {
-            ids: &ids,
-            surface,
-            excluded,
-            k: retrieval.examples,
-            budget_tokens: retrieval.token_budget,
-            least: retrieval.min_similarity,
-        };
-        let shown = memory.nearest(&query, &mut self.embed());
-        let shown: Vec<&Entry> = shown.into_iter().map(|recalled| recalled.entry).collect();
-        if !shown.iter().any(|entry| entry.taught) {
-            return Vec::new();
-        }
-        let shot = |e: &Entry| Shot { prompt: e.request.clone(), answer: e.answer.clone() };
-        shown.into_iter().map(shot).collect()
-    }
-
-    /// As [`Shared::shots`] for a conversation: nothing where it is more than its request.
-    pub fn shots_for(
-        &self,
-        memory: &Memory,
-        surface: &str,
-        said: &Transcript,
-        excluded: &[u128],
-    ) -> Vec<Shot> {
-        let request = only_request(said);
-        request.map_or_else(Vec::new, |request| self.shots(memory, surface, request, excluded))
-    }
-
-    /// All that can be retrieved, without what comes from the `excluded` replies. What an adapter
-    /// has learned stays: the two together do better than either.
-    pub fn memory(&self, kept: &Kept, excluded: &HashSet<u128>) -> Memory {
-        let mut memory = self.empty_memory();
-        memory.update(self.entries(kept, excluded, &[]), &mut self.embed());
-        memory
-    }
-
-    fn empty_memory(&self) -> Memory {
-        Memory::new(Vec::new(), self.model.arch().width, &mut self.embed())
-    }
-
-    fn embed(&self) -> impl FnMut(u32, &mut [f32]) {
-        |id, row: &mut [f32]| self.model.token_embedding(id, row)
-    }
-
-    /// The examples that can be shown: `known` ones are not cut into tokens again.
-    fn entries(&self, kept: &Kept, excluded: &HashSet<u128>, known: &[Entry]) -> Vec<Entry> {
-        let known: HashMap<u128, &Entry> = known.iter().map(|e| (e.lineage[0], e)).collect();
-        let open = |e: &Example| !e.lineage.iter().any(|id| excluded.contains(id));
-        let entry = |e: Example| {
-            // A request that builds on earlier turns means nothing without them.
-            let request = only_request(&e.prompt)?;
-            let like = known.get(&e.lineage[0]).filter(|k| k.request == request);
-            let same = like.filter(|k| k.answer == e.target);
-            let ids = like.map_or_else(|| self.request_ids(request), |k| k.ids.clone());
-            let cost = || ids.len() + self.request_ids(&e.target).len() + TURN_TOKENS;
-            Some(Entry {
-                cost_tokens: same.map_or_else(cost, |k| k.cost_tokens),
-                request: request.to_owned(),
-                ids,
-                answer: e.target,
-                lineage: e.lineage,
-                surface: e.surface,
-                order: e.order,
-                taught: e.taught,
-            })
-        };
-        self.examples(kept).into_iter().filter(open).filter_map(entry).collect()
-    }
-
-    pub fn request_ids(&self, text: &str) -> Vec<u32> {
-        self.model.tokenizer().encode(text, Special::default())
-    }
 }
 
 impl Drop for Shared {
@@ -750,20 +386,6 @@ impl Drop for Shared {
         }
         kept.end_trial();
     }
-}
-
-/// What a template puts around two turns, about.
-const TURN_TOKENS: usize = 12;
-
-/// The request of a conversation that is nothing but that. Later ones mean little without what came
-/// before them, and have it to go by.
-pub(crate) fn only_request(said: &Transcript) -> Option<&str> {
-    let turns = said.len() - usize::from(said.system().is_some());
-    (turns == 1).then(|| said.last().map_or("", |message| &message.content))
-}
-
-fn load(model: &Model, bytes: &[u8]) -> Result<Adapter, LearnerError> {
-    Ok(model.load_adapter(&AdapterFile::parse(bytes, model.arch())?)?)
 }
 
 /// Drops what the journal may no longer keep; whether anything went. Nobody waits for it: a disk
@@ -784,52 +406,4 @@ fn keep_time(store: &mut Store) {
     if let Err(error) = store.keep_time() {
         log::warn!("what the clock says was not written down: {error}");
     }
-}
-
-/// An adapter that is loaded is applied: its logits on a fixed probe are finite and differ from
-/// the base model's.
-fn probe(model: &Model, adapter: &Adapter) -> Result<(), LearnerError> {
-    let vocab = model.arch().vocab as u32;
-    let ids = [1 % vocab, 7 % vocab, 11 % vocab, 13 % vocab];
-    let logits = |adapter| model.step(&mut model.cache(ids.len()), adapter, &ids);
-    let (with, without) = (logits(Some(adapter))?, logits(None)?);
-    if with.iter().any(|l| !l.is_finite()) {
-        return Err(LearnerError::AdapterNotFinite);
-    }
-    if with == without {
-        return Err(LearnerError::AdapterChangesNothing);
-    }
-    Ok(())
-}
-
-/// The adapter that was confirmed, or the base model.
-fn load_confirmed(model: &Model, store: &Store) -> Result<AdapterSet, LearnerError> {
-    let digest = store.active().map(|active| active.digest);
-    let bytes = digest.map(|digest| store.adapter_bytes(&digest)).transpose()?;
-    let adapter = bytes.map(|bytes| load(model, &bytes)).transpose()?;
-    Ok(AdapterSet { adapter, digest })
-}
-
-/// The adapter that the store names. One that can't be loaded is taken back, and the next best is
-/// tried: a broken adapter must not keep the app from its base model. Who refuses to be learned from
-/// gets the base model.
-fn load_in_force(
-    model: &Model,
-    store: &mut Store,
-    consent: Consent,
-) -> Result<AdapterSet, LearnerError> {
-    let named = |store: &Store| store.in_force().map(|g| g.digest);
-    while let Some(digest) = named(store).filter(|_| consent != Consent::Refused) {
-        let loaded = store.adapter_bytes(&digest).map_err(LearnerError::from);
-        match loaded.and_then(|bytes| load(model, &bytes)) {
-            Ok(adapter) => {
-                return Ok(AdapterSet { adapter: Some(adapter), digest: Some(digest) });
-            }
-            Err(error) => {
-                log::error!("an adapter is taken back because it can't be loaded: {error}");
-                store.rollback(Reason::Damaged)?;
-            }
-        }
-    }
-    Ok(AdapterSet { adapter: None, digest: None })
 }

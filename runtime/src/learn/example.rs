@@ -188,7 +188,6 @@ mod tests {
             signals: Vec::new(),
             distance: Distance::default(),
             mean_nll: None,
-            verified: None,
         };
         signals.iter().for_each(|signal| turn.add_signal(signal));
         turn
@@ -364,8 +363,6 @@ mod tests {
         assert_eq!((r.right, r.wrong), (7.0 + 2.0, 3.0000000000000004 + 8.0));
         // The thumbs themselves had no other strong signal to be judged by.
         assert_eq!(got.of(Kind::RatedUp), Reliabilities::default().of(Kind::RatedUp));
-        turns[1].verified = Some(true);
-        assert_eq!(calibrate(&turns, &rules()).of(Kind::RatedUp).right, 10.5);
     }
 
     fn any_signal() -> impl Strategy<Value = Signal> {

@@ -51,8 +51,6 @@ pub struct Checked {
     pub category: String,
     /// Belongs to what was learned since the last promotion; otherwise it guards what works.
     pub new: bool,
-    /// No candidate may lose this one.
-    pub must_pass: bool,
     /// Whether the candidate's text passed.
     pub candidate: bool,
     /// Whether production's text passed.
@@ -208,7 +206,6 @@ pub fn judge(report: &Report, thresholds: &Thresholds) -> Verdict {
         regression,
         regression_p: regression.posterior().p_delta_above(-t.margin),
         mcnemar: regression.mcnemar(),
-        must_pass_losses: pairs(&|c| c.must_pass).losses,
         new: (new.n > 0).then(|| (new, new.posterior().p_delta_above(0.0))),
         retrieval_p: against_retrieval(paired, &report.checked, t),
         exposure: Exposure::of(&report.exposed, t.exposure_bits, t.exposure_alpha),
@@ -286,7 +283,6 @@ fn refusals(v: &Verdict) -> Vec<Reason> {
     refuse(v.mcnemar < t.mcnemar, Reason::Losses { p: v.mcnemar });
     let flips = r.negative_flip_rate() > t.flips_max;
     refuse(flips, Reason::Flips { losses: r.losses, n: r.n });
-    refuse(v.must_pass_losses > 0, Reason::MustPass { losses: v.must_pass_losses });
     for c in &v.categories {
         let p = c.p_fell.unwrap_or(0.0);
         refuse(p >= t.category_p, Reason::CategoryFell { name: c.name.clone(), p });

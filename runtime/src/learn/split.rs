@@ -74,20 +74,17 @@ pub struct Divided {
 const GRAM: usize = 13;
 /// An n-gram in this many evaluated items or more is their common wording, not their content.
 const COMMON: usize = 3;
-/// Cosine of two requests above which they are nearly the same.
-const COSINE_MAX: f64 = 0.95;
 
 /// Divides examples by [`side`], then drops from training what is nearly the same as an evaluated
-/// example: equal words, a shared 13-gram that is not common wording, or `cosine` above 0.95.
+/// example: equal words, or a shared 13-gram that is not common wording.
 ///
-/// `promotions_since` tells for a place in the journal's order how many promotions came after it. System messages are not
-/// compared: every prompt of a surface shares them.
+/// `promotions_since` tells for a place in the journal's order how many promotions came after it.
+/// System messages are not compared: every prompt of a surface shares them.
 pub fn divide(
     examples: Vec<Example>,
     salt: &[u8],
     shares: Shares,
     promotions_since: impl Fn(u64) -> u32,
-    cosine: impl Fn(&Example, &Example) -> f64,
 ) -> Divided {
     let mut out = Divided { train: vec![], holdout: vec![], shadow: vec![], dropped: vec![] };
     // One conversation, one side: its latest turn decides how many promotions it has seen.
@@ -105,9 +102,8 @@ pub fn divide(
     }
     let evaluated: Vec<&Example> = out.holdout.iter().chain(&out.shadow).collect();
     let index = Overlap::of(&evaluated);
-    let (train, dropped) = std::mem::take(&mut out.train).into_iter().partition(|e| {
-        !index.hits(e) && evaluated.iter().all(|held| cosine(e, held) <= COSINE_MAX)
-    });
+    let (train, dropped) =
+        std::mem::take(&mut out.train).into_iter().partition(|example| !index.hits(example));
     Divided { train, dropped, ..out }
 }
 
@@ -167,10 +163,6 @@ mod tests {
         }
     }
 
-    fn far(_: &Example, _: &Example) -> f64 {
-        0.0
-    }
-
     #[test]
     fn shares_are_met_and_the_salt_matters() {
         let n = 20_000u128;
@@ -216,12 +208,9 @@ mod tests {
             example(t, "Reword", &format!("Well, {letter}.")),
             example(t, "what is due on friday", "rent and tax"),
             example(t, "What is due on Monday?", "rent"),
-            example(t, "the close one", "x"),
         ];
-        let near =
-            |a: &Example, _: &Example| if a.request() == "the close one" { 0.96 } else { 0.9 };
-        let got = divide(examples, b"z", Shares::default(), |_| 0, near);
-        assert_eq!(got.dropped.len(), 3);
+        let got = divide(examples, b"z", Shares::default(), |_| 0);
+        assert_eq!(got.dropped.len(), 2);
         assert_eq!(got.train.len(), 1);
         assert_eq!(got.train[0].request(), "What is due on Monday?");
         // An instruction that every item opens with says nothing about any of them.
@@ -230,7 +219,7 @@ mod tests {
         let mut examples: Vec<Example> =
             (0..3).map(|i| example(h, &format!("{opening} m{i}"), "x")).collect();
         examples.push(example(t, &format!("{opening} m9"), "x"));
-        assert_eq!(divide(examples, b"z", Shares::default(), |_| 0, far).train.len(), 1);
+        assert_eq!(divide(examples, b"z", Shares::default(), |_| 0).train.len(), 1);
     }
 
     proptest! {
@@ -246,7 +235,7 @@ mod tests {
                 .map(|(s, r, t)| example(*s, &format!("request {r}"), &format!("target {t}")))
                 .collect();
             let total = examples.len();
-            let got = divide(examples, &salt, Shares::default(), |_| promotions, far);
+            let got = divide(examples, &salt, Shares::default(), |_| promotions);
             let evaluated: Vec<&Example> = got.holdout.iter().chain(&got.shadow).collect();
             for t in &got.train {
                 prop_assert!(evaluated.iter().all(|e| e.session != t.session));

@@ -10,6 +10,7 @@ use super::evaluate;
 use super::pace::unless_unusable;
 use super::run::{Content, Lesson, Run};
 use crate::error::LearnerError;
+use crate::kept::Kept;
 use crate::learn::example::{Example, Turn, judged};
 use crate::learn::split::{Divided, divide};
 use crate::learn::train::{TrainConfig, TrainState};
@@ -20,7 +21,6 @@ use crate::learn::trigger::{
 use crate::measured::{Measured, Question};
 use crate::memory::Memory;
 use crate::prompt::{Prompt, Shot};
-use crate::shared::Kept;
 use crate::store::Digest;
 
 /// Most tokens of an anchor's answer.
@@ -190,14 +190,7 @@ impl Slice<'_> {
         let mut examples = shared.examples(kept);
         examples.retain(|e| e.order <= until);
         let since = |order| kept.store.course().promotions_after(order);
-        // Likeness by embeddings is what retrieval goes by; the split goes by words.
-        divide(
-            examples,
-            &shared.config.seed.to_le_bytes(),
-            shared.config.learning.split,
-            since,
-            |_, _| 0.0,
-        )
+        divide(examples, &shared.config.seed.to_le_bytes(), shared.config.learning.split, since)
     }
 
     fn situation(&self, kept: &Kept, train: &[Example]) -> Situation {

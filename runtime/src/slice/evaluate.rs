@@ -125,7 +125,6 @@ impl Evaluation<'_> {
         Ok(Checked {
             category: example.category.clone(),
             new,
-            must_pass: false,
             candidate: passes.candidate,
             production: passes.production,
             retrieval: Some(passes.retrieval),

@@ -10,13 +10,14 @@ use sapwood_models::{Adapter, Provenance};
 use super::evaluate::{Evaluation, Work};
 use super::run::Run;
 use super::{Outcome, Slice};
+use crate::adapter_set::AdapterSet;
 use crate::error::LearnerError;
 use crate::journal::{Record, UsedByGeneration};
 use crate::learn::example::Example;
 use crate::learn::gate::{Verdict, judge};
 use crate::measured::Measured;
 use crate::memory::Memory;
-use crate::shared::{AdapterSet, Shared};
+use crate::shared::Shared;
 use crate::store::{Digest, Meta, Metric, StoreError, digest_of};
 
 impl Slice<'_> {

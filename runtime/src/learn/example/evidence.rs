@@ -368,7 +368,7 @@ pub fn judged(turns: &[Turn], rules: &Rules) -> Vec<Judged> {
 
 /// Learns how much each kind of signal is worth for this user.
 ///
-/// Where a rating, an edit or a verifier says what the truth was, every *other* signal on that turn
+/// Where a rating or an edit says what the truth was, every *other* signal on that turn
 /// counts as right or wrong. Strong signals that contradict each other decide nothing. The result
 /// is a function of the whole journal and the priors, so it needs no state of its own.
 pub fn calibrate(turns: &[Turn], rules: &Rules) -> Reliabilities {
@@ -378,8 +378,7 @@ pub fn calibrate(turns: &[Turn], rules: &Rules) -> Reliabilities {
         let evidence = evidence(turn, &context, rules);
         for e in &evidence {
             let others = evidence.iter().filter(|o| o.kind != e.kind && o.kind.strong());
-            let mut truths: Vec<bool> = others.map(|o| o.kind.sign() > 0.0).collect();
-            truths.extend(turn.verified);
+            let truths: Vec<bool> = others.map(|o| o.kind.sign() > 0.0).collect();
             if let Some(&truth) = truths.first()
                 && truths.iter().all(|&t| t == truth)
             {

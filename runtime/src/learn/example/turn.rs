@@ -45,8 +45,6 @@ pub struct Turn {
     pub(crate) distance: Distance,
     /// Mean negative log-likelihood of its tokens when it was made, in nats, if known.
     pub mean_nll: Option<f32>,
-    /// Whether a verifier passed the reply, if one ran.
-    pub verified: Option<bool>,
 }
 
 /// The distance of an edit, computed once: it is asked for with every signal on any turn.
@@ -143,7 +141,6 @@ pub(crate) fn turn(i: &Interaction, category: String, follows: Option<&Turn>) ->
         signals: Vec::new(),
         distance: Distance::default(),
         mean_nll: i.mean_nll,
-        verified: None,
     };
     if turn.follows.is_some() {
         turn.go_on_from(follows);

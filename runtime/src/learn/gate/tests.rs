@@ -77,7 +77,6 @@ fn report(truth: Truth, rng: &mut Rng) -> Report {
             out.checked.push(Checked {
                 category: "new".into(),
                 new,
-                must_pass: false,
                 candidate: rng.chance(candidate),
                 production: rng.chance(production),
                 retrieval: Some(rng.chance(production + 0.5 * (candidate - production))),
@@ -91,7 +90,6 @@ fn report(truth: Truth, rng: &mut Rng) -> Report {
         out.checked.push(Checked {
             category: format!("old{}", i % 5),
             new: false,
-            must_pass: false,
             candidate: win || both,
             production: loss || both,
             retrieval: Some(loss || both),
@@ -243,7 +241,6 @@ fn the_category_rule_blocks_few_harmless_candidates() {
                     checked.push(Checked {
                         category: format!("c{c}"),
                         new: false,
-                        must_pass: false,
                         candidate: u < 1.0 - loss,
                         production: u >= win,
                         retrieval: None,
@@ -280,13 +277,6 @@ fn each_rule_can_refuse_alone() {
     };
     assert!(reasons(&|r| r.paired[0].candidate_nll = f64::NAN).contains(&Reason::NotMeasured));
     assert!(reasons(&|r| r.checked.retain(|c| c.new)).contains(&Reason::NoRegressionSuite));
-    let lost = reasons(&|r| {
-        let last = r.checked.len() - 1;
-        r.checked[last].must_pass = true;
-        r.checked[last].candidate = false;
-        r.checked[last].production = true;
-    });
-    assert!(lost.contains(&Reason::MustPass { losses: 1 }));
     let fell = reasons(&|r| {
         r.checked.iter_mut().filter(|c| c.category == "old3").for_each(|c| {
             c.candidate = false;

@@ -79,11 +79,6 @@ pub enum Reason {
         /// Of how many.
         n: u32,
     },
-    /// A must-pass item was lost.
-    MustPass {
-        /// How many.
-        losses: u32,
-    },
     /// A category fell.
     CategoryFell {
         /// Which.
@@ -140,8 +135,6 @@ pub struct Verdict {
     pub regression_p: f64,
     /// McNemar's p on the regression suite.
     pub mcnemar: f64,
-    /// Must-pass items lost.
-    pub must_pass_losses: u32,
     /// Checks on new items and P(better), if there are any.
     pub new: Option<(Outcomes, f64)>,
     /// P(not worse than production with retrieval), if measured.
@@ -167,7 +160,6 @@ impl fmt::Display for Reason {
             }
             Reason::Losses { p } => write!(f, "more losses than chance allows (p = {p:.3})"),
             Reason::Flips { losses, n } => write!(f, "{losses} of {n} items turned wrong"),
-            Reason::MustPass { losses } => write!(f, "{losses} must-pass items lost"),
             Reason::CategoryFell { name, p } => write!(f, "{name} fell (P = {p:.2})"),
             Reason::NoBenefit => write!(f, "no certified benefit on the user's own text"),
             Reason::NoBenefitGenerated { p } => {
@@ -246,13 +238,12 @@ impl fmt::Display for Verdict {
         }
         writeln!(
             f,
-            "{:<18}{} of {} ({:.1}%, at most {:.1}%); must-pass lost: {}",
+            "{:<18}{} of {} ({:.1}%, at most {:.1}%)",
             "negative flips",
             self.regression.losses,
             self.regression.n,
             100.0 * self.regression.negative_flip_rate(),
             100.0 * self.thresholds.flips_max,
-            self.must_pass_losses,
         )?;
         for c in self.categories.iter().filter(|c| c.p_fell.is_some_and(|p| p >= 0.5)) {
             writeln!(f, "  {}: P(fell) = {:.2}", c.name, c.p_fell.unwrap_or(0.0))?;
