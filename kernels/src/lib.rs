@@ -24,6 +24,7 @@ mod op;
 mod plan;
 mod program;
 pub mod reference;
+pub mod rng;
 mod top;
 
 pub use cpu::Cpu;
