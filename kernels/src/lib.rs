@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cpu;
+pub mod dual;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod quant;

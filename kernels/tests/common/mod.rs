@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use sapwood_kernels::cpu::Isa;
-use sapwood_kernels::reference::{self, Dual, Real, Tensor, Tensors};
+use sapwood_kernels::dual::{Dual, Real};
+use sapwood_kernels::reference::{self, Tensor, Tensors};
 use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::*;
 
