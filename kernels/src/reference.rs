@@ -6,12 +6,12 @@
 
 use std::ops::{Index, IndexMut};
 
-use crate::device::Cursor;
 use crate::dual::Real;
 use crate::grad::LinearOperands;
 use crate::op::{Activation, Attention, NO_TARGET, Op, Rope, RopeStyle, Step};
-use crate::program::{Element, Program, Role, Rows, Slot};
+use crate::program::Program;
 use crate::quant::Quant;
+use crate::types::{Cursor, Element, Role, Rows, Slot};
 
 /// A row-major matrix; ids are held as values. Indexed by `[(row, column)]`.
 #[derive(Clone, Debug, PartialEq)]

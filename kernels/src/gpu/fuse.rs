@@ -6,8 +6,9 @@
 
 use crate::grad::LinearOperands;
 use crate::op::{Activation, Attention, Lora, Op, Rope, Step};
-use crate::program::{Element, Program, Rows, Slot};
+use crate::program::Program;
 use crate::quant::Quant;
+use crate::types::{Element, Rows, Slot};
 
 /// Steps that follow one another, and what they are together.
 pub(super) struct Piece {
