@@ -28,10 +28,11 @@ pub(in crate::gpu) struct Emit<'a> {
     pub(super) appended: bool,
 }
 
-/// Parts of `x aᵀ` of the pairs of the piece that comes, and of how many workgroups.
+/// Partial sums of `x aᵀ` for the LoRA pairs of the next fused kernel, one per workgroup of this one.
 #[derive(Clone, Copy)]
 pub(super) struct Left {
     pub parts: Operand,
+    /// Workgroups.
     pub count: usize,
 }
 

@@ -6,7 +6,7 @@ use crate::program::Program;
 use crate::quant::Quant;
 use crate::types::{Cursor, Slot};
 
-/// Kernels that only a common result tells about.
+/// Kernels that are tried together, through one program.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Group {
     One(Kernel),
