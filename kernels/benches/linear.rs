@@ -7,13 +7,14 @@
 //! tells it (Linux), divided by their number.
 
 use sapwood_kernels::Quant;
-use sapwood_kernels::cpu::gemm::{Engine, Weight};
+use sapwood_kernels::cpu::gemm::Engine;
 use sapwood_kernels::cpu::isa::Isa;
 use sapwood_kernels::cpu::linear::{
     Output, linear, linear_floats, linear_grad, linear_grad_floats,
 };
 use sapwood_kernels::cpu::pool::Pool;
 use sapwood_kernels::cpu::simd::{Kernel, Simd};
+use sapwood_kernels::cpu::weight::Weight;
 use std::hint::black_box;
 use std::time::Instant;
 

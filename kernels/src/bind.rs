@@ -1,7 +1,8 @@
 //! The buffers of a run, checked against a program's shapes.
 
-use crate::device::Buffer;
-use crate::program::{Program, Role, Rows, Slot};
+use crate::buffer::Buffer;
+use crate::program::Program;
+use crate::types::{Role, Rows, Slot};
 
 /// Buffers that fit.
 pub(crate) struct Checked<'a> {

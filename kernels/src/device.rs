@@ -6,38 +6,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::buffer::{Buffer, Storage};
+use crate::cpu::storage::Storage as CpuStorage;
 use crate::cpu::{self, Cpu, Isa};
 use crate::fault::DeviceError;
 #[cfg(feature = "gpu")]
 use crate::gpu::{self, Gpu, GpuChoice};
-use crate::program::{Element, Program, Slot};
+use crate::program::Program;
 use crate::quant::Quant;
 use crate::top::TOP_MAX;
-
-/// Bytes that somebody keeps alive: a mapped file, a static array, a vector.
-pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
-
-/// A frozen weight, where it is.
-#[derive(Clone)]
-pub struct WeightSource {
-    /// What it is a part of.
-    pub bytes: SharedBytes,
-    /// Exactly its blocks.
-    pub range: Range<usize>,
-    /// Rows and columns.
-    pub shape: (usize, usize),
-    /// Its block type.
-    pub quant: Quant,
-}
-
-/// Where a run stands in its sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// Position of the run's first token; rows before it are in the cache.
-    pub pos: usize,
-    /// T: tokens of this run, at least 1.
-    pub tokens: usize,
-}
+use crate::types::{Cursor, Element, SharedBytes, Slot, WeightSource};
 
 /// Something that runs programs. Cheap to clone; clones share the threads and the scratch memory.
 #[derive(Clone)]
@@ -48,87 +26,6 @@ pub enum Device {
     /// A graphics processor.
     #[cfg(feature = "gpu")]
     Gpu(Arc<Gpu>),
-}
-
-/// Memory of a device: a frozen weight, f32 values, a cache or ids. Cheap to clone; clones are
-/// the same memory. It belongs to the device that made it.
-#[derive(Clone)]
-pub struct Buffer {
-    rows: usize,
-    cols: usize,
-    storage: Storage,
-}
-
-#[derive(Clone)]
-enum Storage {
-    Cpu(Arc<cpu::Storage>),
-    #[cfg(feature = "gpu")]
-    Gpu(Arc<gpu::Storage>),
-}
-
-impl Buffer {
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Number of columns.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Bytes of memory, for a frozen weight those of its file.
-    pub fn bytes(&self) -> usize {
-        match &self.storage {
-            Storage::Cpu(storage) => storage.bytes(),
-            #[cfg(feature = "gpu")]
-            Storage::Gpu(storage) => storage.bytes(),
-        }
-    }
-
-    /// What one element is.
-    pub(crate) fn element(&self) -> Element {
-        match &self.storage {
-            Storage::Cpu(storage) => storage.element(),
-            #[cfg(feature = "gpu")]
-            Storage::Gpu(storage) => storage.element(),
-        }
-    }
-
-    /// The elements of a row of f32 values.
-    fn row(&self, row: usize) -> Range<usize> {
-        assert_eq!(self.element(), Element::Value(Quant::F32), "only f32 values are searched");
-        assert!(row < self.rows, "row {row} of {}", self.rows);
-        row * self.cols..(row + 1) * self.cols
-    }
-
-    pub(crate) fn is_same_memory(&self, other: &Buffer) -> bool {
-        match (&self.storage, &other.storage) {
-            (Storage::Cpu(a), Storage::Cpu(b)) => Arc::ptr_eq(a, b),
-            #[cfg(feature = "gpu")]
-            (Storage::Gpu(a), Storage::Gpu(b)) => Arc::ptr_eq(a, b),
-            #[cfg(feature = "gpu")]
-            _ => false,
-        }
-    }
-
-    /// The memory of a buffer that the CPU made.
-    pub(crate) fn on_cpu(&self) -> &Arc<cpu::Storage> {
-        match &self.storage {
-            Storage::Cpu(storage) => storage,
-            #[cfg(feature = "gpu")]
-            Storage::Gpu(_) => panic!("a buffer of the GPU is used on the CPU"),
-        }
-    }
-
-    /// The memory of a buffer that the GPU made.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn on_gpu(&self) -> &Arc<gpu::Storage> {
-        match &self.storage {
-            Storage::Gpu(storage) => storage,
-            Storage::Cpu(_) => panic!("a buffer of the CPU is used on the GPU"),
-        }
-    }
 }
 
 /// A program compiled for a device.
@@ -180,7 +77,7 @@ pub struct Chosen(ChosenOf);
 enum ChosenOf {
     Cpu((u32, f32)),
     #[cfg(feature = "gpu")]
-    Gpu(gpu::Chosen),
+    Gpu(gpu::top::Chosen),
 }
 
 impl Chosen {
@@ -293,7 +190,7 @@ impl Device {
         let storages: Vec<Storage> = match self {
             Device::Cpu(_) => {
                 let weight = |WeightSource { bytes, range, shape, quant }| {
-                    Storage::Cpu(Arc::new(cpu::Storage::weight(bytes, range, shape, quant)))
+                    Storage::Cpu(Arc::new(CpuStorage::weight(bytes, range, shape, quant)))
                 };
                 weights.into_iter().map(weight).collect()
             }
@@ -301,7 +198,7 @@ impl Device {
             Device::Gpu(gpu) => gpu.weights(weights).into_iter().map(Storage::Gpu).collect(),
         };
         let buffers = shapes.into_iter().zip(storages);
-        buffers.map(|((rows, cols), storage)| Buffer { rows, cols, storage }).collect()
+        buffers.map(|((rows, cols), storage)| Buffer::new(rows, cols, storage)).collect()
     }
 
     /// f32 zeros: inputs, outputs and parameters, or a small weight made by the host.
@@ -342,7 +239,7 @@ impl Device {
         let storages: Vec<Storage> = match self {
             Device::Cpu(_) => {
                 let zeroed = |&(rows, cols): &(usize, usize)| {
-                    Storage::Cpu(Arc::new(cpu::Storage::zeroed(rows * cols, element)))
+                    Storage::Cpu(Arc::new(CpuStorage::zeroed(rows * cols, element)))
                 };
                 shapes.iter().map(zeroed).collect()
             }
@@ -350,7 +247,7 @@ impl Device {
             Device::Gpu(gpu) => gpu.zeroed(shapes, element).into_iter().map(Storage::Gpu).collect(),
         };
         let buffers = shapes.iter().zip(storages);
-        buffers.map(|(&(rows, cols), storage)| Buffer { rows, cols, storage }).collect()
+        buffers.map(|(&(rows, cols), storage)| Buffer::new(rows, cols, storage)).collect()
     }
 
     /// Copies `values` into a buffer of values or a cache, from element `offset` on.
@@ -384,7 +281,7 @@ impl Device {
     /// If the range is outside the buffer or it holds ids.
     pub fn read(&self, buffer: &Buffer, offset: usize, values: &mut [f32]) {
         match self {
-            Device::Cpu(_) => buffer.on_cpu().read(buffer.cols, offset, values),
+            Device::Cpu(_) => buffer.on_cpu().read(buffer.cols(), offset, values),
             #[cfg(feature = "gpu")]
             Device::Gpu(gpu) => gpu.read(buffer.on_gpu(), offset, values),
         }
@@ -411,7 +308,7 @@ impl Device {
     pub fn copy(&self, from: &Buffer, offset: usize, to: &Buffer, to_offset: usize, len: usize) {
         let f32 = Element::Value(Quant::F32);
         assert!(from.element() == f32 && to.element() == f32, "only f32 values are copied");
-        let fits = |buffer: &Buffer, at: usize| at + len <= buffer.rows * buffer.cols;
+        let fits = |buffer: &Buffer, at: usize| at + len <= buffer.rows() * buffer.cols();
         assert!(fits(from, offset) && fits(to, to_offset), "{len} values do not fit");
         match self {
             Device::Cpu(_) => {
@@ -431,7 +328,7 @@ impl Device {
     /// # Panics
     /// If the row is outside the buffer, `k` is more than 64, or it holds no f32 values.
     pub fn top(&self, logits: &Buffer, row: usize, k: usize) -> Vec<(u32, f32)> {
-        let (range, k) = (logits.row(row), k.min(logits.cols));
+        let (range, k) = (logits.row(row), k.min(logits.cols()));
         assert!(k <= TOP_MAX, "at most {TOP_MAX} logits are looked for, not {k}");
         if k == 0 {
             return Vec::new();
@@ -439,7 +336,7 @@ impl Device {
         match self {
             Device::Cpu(_) => logits.on_cpu().top(range, k),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => gpu.top(logits.on_gpu(), range.start, logits.cols, k),
+            Device::Gpu(gpu) => gpu.top(logits.on_gpu(), range.start, logits.cols(), k),
         }
     }
 
@@ -451,7 +348,7 @@ impl Device {
     /// If the row or the element is outside its buffer, or one does not hold what it should.
     pub fn argmax_into(&self, logits: &Buffer, row: usize, ids: &Buffer, at: usize) -> Chosen {
         let range = logits.row(row);
-        assert!(at < ids.rows && ids.element() == Element::Id, "element {at} of ids");
+        assert!(at < ids.rows() && ids.element() == Element::Id, "element {at} of ids");
         Chosen(match self {
             Device::Cpu(_) => {
                 let first = logits.on_cpu().top(range, 1)[0];
@@ -460,7 +357,7 @@ impl Device {
             }
             #[cfg(feature = "gpu")]
             Device::Gpu(gpu) => {
-                let (first, len) = (range.start, logits.cols);
+                let (first, len) = (range.start, logits.cols());
                 ChosenOf::Gpu(gpu.argmax_into(logits.on_gpu(), first, len, ids.on_gpu(), at))
             }
         })
@@ -480,25 +377,14 @@ impl Device {
     }
 
     fn compile_as(&self, program: &Program, max_tokens: usize, fused: bool) -> Exec {
-        let exec = self.compile_untried(program, max_tokens, fused);
-        #[cfg(feature = "gpu")]
-        if let (Device::Gpu(gpu), ExecOf::Gpu(exec)) = (self, &exec.0) {
-            gpu::selftest::try_kernels(self, gpu, &exec.kernels());
-        }
-        exec
-    }
-
-    /// Without the self-test of a GPU's kernels.
-    pub(crate) fn compile_untried(
-        &self,
-        program: &Program,
-        max_tokens: usize,
-        fused: bool,
-    ) -> Exec {
         Exec(match self {
             Device::Cpu(cpu) => ExecOf::Cpu(cpu.compile(program, max_tokens, fused)),
             #[cfg(feature = "gpu")]
-            Device::Gpu(gpu) => ExecOf::Gpu(gpu.compile(program, max_tokens, fused)),
+            Device::Gpu(gpu) => {
+                let exec = gpu.compile(program, max_tokens, fused);
+                gpu::selftest::try_kernels(gpu, &exec.kernels());
+                ExecOf::Gpu(exec)
+            }
         })
     }
 

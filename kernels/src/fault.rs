@@ -31,7 +31,7 @@ pub enum DeviceError {
     Forbidden,
     /// A kernel computes something else than the CPU on this GPU.
     SelfTest {
-        /// The kernel; several if only a common result tells about them.
+        /// The kernel; several where they are tried together.
         kernel: String,
         /// The largest difference from the definition, relative to the largest value.
         off_by: f32,

@@ -4,7 +4,8 @@
 //! op has one arm in [`Program::vjp`]; nothing else in the project knows a derivative of an op.
 
 use crate::op::{Lora, Op, Rope, Step};
-use crate::program::{Program, Slot};
+use crate::program::Program;
+use crate::types::Slot;
 
 impl Program {
     /// Appends the steps of the gradient: for each slot of `wrt`, `seedᵀ · d out / d slot`, of the

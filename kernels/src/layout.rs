@@ -2,7 +2,8 @@
 
 use crate::op::{Op, Step};
 use crate::plan::{Region, plan};
-use crate::program::{Program, Role, Rows, Slot};
+use crate::program::Program;
+use crate::types::{Role, Rows, Slot};
 
 /// Steps that a device does at once, the f32 values of work space that they need, and those that
 /// they leave for the piece after them.

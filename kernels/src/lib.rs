@@ -11,11 +11,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod cpu;
+pub mod dual;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod quant;
+pub mod reference;
+pub mod rng;
 
 mod bind;
+mod buffer;
 mod device;
 mod fault;
 mod grad;
@@ -23,14 +27,16 @@ mod layout;
 mod op;
 mod plan;
 mod program;
-pub mod reference;
 mod top;
+mod types;
 
+pub use buffer::Buffer;
 pub use cpu::Cpu;
-pub use device::{Bindings, Buffer, Chosen, Cursor, Device, Exec, SharedBytes, WeightSource};
+pub use device::{Bindings, Chosen, Device, Exec};
 pub use fault::DeviceError;
 #[cfg(feature = "gpu")]
 pub use gpu::{Gpu, GpuChoice, Products, Sharing};
 pub use op::{Activation, Attention, Lora, NO_TARGET, Op, Rope, RopeStyle, Step};
-pub use program::{Desc, Element, Program, Role, Rows, Slot};
+pub use program::Program;
 pub use quant::Quant;
+pub use types::{Cursor, Desc, Element, Role, Rows, SharedBytes, Slot, WeightSource};

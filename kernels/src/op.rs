@@ -6,7 +6,7 @@
 //! Legend: T tokens, C model width, I/O in and out width of a linear, H heads, G key-value heads,
 //! D head width, V vocabulary, R LoRA rank. Everything is two-dimensional and row-major.
 
-use crate::program::Slot;
+use crate::types::Slot;
 
 /// Target of a row that carries no loss: [`Op::HeadLogp`] yields 0 for it and does no work.
 pub const NO_TARGET: u32 = u32::MAX;

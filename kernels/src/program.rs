@@ -5,66 +5,7 @@
 
 use crate::op::{Activation, Attention, Lora, Op, Rope, Step};
 use crate::quant::Quant;
-
-/// Index of a slot in its [`Program`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(pub(crate) u32);
-
-impl Slot {
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Where a slot's contents come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Bound for a run: activations or token ids.
-    Input,
-    /// Bound, frozen, possibly quantized; never differentiated.
-    Weight,
-    /// Bound, trainable, f32.
-    Param,
-    /// Bound and updated in place by the run (a key-value cache).
-    State,
-    /// Made by a step.
-    Scratch,
-}
-
-/// Number of rows of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    /// As many as the run has tokens.
-    Tokens,
-    /// Known when the program is built.
-    Fixed(usize),
-    /// As many as the bound buffer has (the capacity of a cache).
-    Bound,
-}
-
-/// What one element of a slot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element {
-    /// A value; every slot that steps make is f32.
-    Value(Quant),
-    /// A token id.
-    Id,
-}
-
-/// Description of a slot.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Desc {
-    /// For messages; the op's name where a step makes the slot.
-    pub name: String,
-    /// Where the contents come from.
-    pub role: Role,
-    /// Number of rows.
-    pub rows: Rows,
-    /// Number of columns.
-    pub cols: usize,
-    /// What an element is.
-    pub element: Element,
-}
+use crate::types::{Desc, Element, Role, Rows, Slot};
 
 /// A straight list of steps in execution order, and the slots they read and write.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::*;
 
 fn devices() -> impl Iterator<Item = Device> {
@@ -101,7 +102,7 @@ fn assert_same(got: &[(u32, f32)], expected: &[(u32, f32)], name: &str) {
 #[test]
 fn the_largest_logits_are_those_of_a_sort() {
     for device in devices() {
-        let mut rng = Rng(4);
+        let mut rng = SplitMix64(4);
         // Around the lanes and shards of a GPU.
         for cols in [1, 5, 256, 8191, 8192, 8193, 40_000] {
             let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, -f32::NAN, 1e-45];
@@ -110,7 +111,7 @@ fn the_largest_logits_are_those_of_a_sort() {
                     // Many are equal.
                     0..3 => (rng.below(50) as f32) - 25.0,
                     3 if i >= cols => special[rng.below(special.len())],
-                    _ => (rng.value() * 100.0) as f32,
+                    _ => (signed(&mut rng) * 100.0) as f32,
                 })
                 .collect();
             // A row of which nothing is a number.

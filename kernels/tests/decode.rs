@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use common::*;
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::*;
 
 /// Positions at the start of a cache, around the 64 keys that are taken at a time, and beyond.
@@ -29,11 +30,14 @@ fn dispatches(device: &Device) -> u64 {
 
 /// Caches with something in them.
 fn filled(program: &Program, mut operands: Operands) -> Operands {
-    let mut rng = Rng(77);
+    let mut rng = SplitMix64(77);
     for (slot, tensor) in &mut operands {
         if program.desc(*slot).role == Role::State {
             // Halves exactly, so that caches of both types hold the same.
-            tensor.data.iter_mut().for_each(|value| *value = (rng.value() * 64.0).round() / 64.0);
+            tensor
+                .data
+                .iter_mut()
+                .for_each(|value| *value = (signed(&mut rng) * 64.0).round() / 64.0);
         }
     }
     operands

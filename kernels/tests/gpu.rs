@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use common::*;
 use sapwood_kernels::reference::{Tensor, Tensors};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::*;
 
 /// Every op that reads a weight, on blocks of a type.
@@ -26,11 +27,11 @@ fn check(device: &Device, quant: Quant, rows: usize, cols: usize, tokens: usize)
     let head_dx = p.grad(logp, dlogp, &[x])[0];
     outputs(&mut p, &[embedded, y, dx, logp, head_dx]);
     let (bytes, values) = blocks(quant, rows, cols, 1.0);
-    let mut rng = Rng(11);
+    let mut rng = SplitMix64(11);
     let mut tensors = Tensors::new(&p);
     let mut bound: Vec<(Slot, Buffer)> = Vec::new();
     for slot in [x, dy, dlogp] {
-        let value = Tensor::make(tokens, p.desc(slot).cols, |_, _| rng.value());
+        let value = Tensor::make(tokens, p.desc(slot).cols, |_, _| signed(&mut rng));
         let floats: Vec<f32> = value.data.iter().map(|&value| value as f32).collect();
         bound.push((slot, device.values(tokens, value.cols, &floats)));
         tensors.set(slot, value);

@@ -7,6 +7,7 @@ mod common;
 
 use common::*;
 use sapwood_kernels::reference::Tensor;
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::*;
 
 /// Checks `program`'s gradient: the reference's to 1e-10, each device's to 1e-5.
@@ -21,7 +22,7 @@ fn check(name: &str, mut program: Program, out: Slot, wrt: &[Slot], tokens: usiz
     let devices: Vec<Device> = [Device::cpu(Some(2))].into_iter().chain(gpu()).collect();
     let runs = devices.iter().map(|device| run(device, &program, &operands, cursor));
     let runs: Vec<Vec<Vec<f32>>> = runs.collect();
-    let mut rng = Rng(99);
+    let mut rng = SplitMix64(99);
     for (direction, got) in
         (0..3).flat_map(|direction| runs.iter().map(move |got| (direction, got)))
     {
@@ -29,7 +30,7 @@ fn check(name: &str, mut program: Program, out: Slot, wrt: &[Slot], tokens: usiz
             .iter()
             .map(|&slot| {
                 let like = &values[slot];
-                (slot, Tensor::make(like.rows, like.cols, |_, _| rng.value()))
+                (slot, Tensor::make(like.rows, like.cols, |_, _| signed(&mut rng)))
             })
             .collect();
         let expected = dual_derivative(&program, &operands, &directions, out, &seed, cursor);

@@ -4,17 +4,18 @@
 mod common;
 
 use common::*;
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::*;
 
 /// A random program over a few slots, with random outputs: every lifetime that one can have.
 fn random_program(seed: u64) -> Program {
-    let mut rng = Rng(seed);
+    let mut rng = SplitMix64(seed);
     let mut p = Program::new();
     let cols = [16, 24];
     let mut slots: [Vec<Slot>; 2] = [0, 1].map(|i| vec![p.input("x", cols[i])]);
     for _ in 0..12 {
         let i = rng.below(2);
-        let pick = |rng: &mut Rng| slots[i][rng.below(slots[i].len())];
+        let pick = |rng: &mut SplitMix64| slots[i][rng.below(slots[i].len())];
         let (a, b) = (pick(&mut rng), pick(&mut rng));
         let (made, to) = match rng.below(5) {
             0 => (p.add(a, b), i),

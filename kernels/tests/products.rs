@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use common::*;
 use sapwood_kernels::reference::{Tensor, Tensors};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::*;
 
 /// Bars of the squared error, relative. f16 rounds a weight by at most 2^-11; a byte rounds an
@@ -49,7 +50,7 @@ fn errors(device: &Device, quant: Quant, shape: &Shape) -> [f64; 2] {
         p.exact();
     }
     let (bytes, values) = blocks(quant, rows, cols, 1.0);
-    let mut rng = Rng(5);
+    let mut rng = SplitMix64(5);
     let mut tensors = Tensors::new(&p);
     let mut bound: Vec<(Slot, Buffer)> = Vec::new();
     let range = 0..bytes.len();
@@ -60,7 +61,7 @@ fn errors(device: &Device, quant: Quant, shape: &Shape) -> [f64; 2] {
         [(x, tokens, 3e3), (dy, tokens, 1e-7), (bias, 1, 1.0), (a, 3, 0.1), (b, rows, 0.1)]
     {
         let value = Tensor::make(slot_rows, p.desc(slot).cols, |_, _| {
-            f64::from((size * rng.value()) as f32)
+            f64::from((size * signed(&mut rng)) as f32)
         });
         let floats: Vec<f32> = value.data.iter().map(|&value| value as f32).collect();
         bound.push((slot, device.values(slot_rows, value.cols, &floats)));

@@ -8,6 +8,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::{Buffer, Device};
 
 use crate::adapter_file::{AdapterFile, Pair, Provenance};
@@ -146,24 +147,15 @@ impl Layout {
     /// that a new adapter changes nothing.
     pub fn init(&self, seed: u64) -> Vec<f32> {
         let mut values = vec![0.0; self.len];
-        let mut state = seed;
+        let mut random = SplitMix64(seed);
         for pair in &self.pairs {
             let bound = 1.0 / (pair.inputs as f32).sqrt();
             for value in &mut values[pair.offset..pair.offset + pair.a_len()] {
-                *value = (uniform(&mut state) * 2.0 - 1.0) * bound;
+                *value = random.signed() * bound;
             }
         }
         values
     }
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014), the upper 24 bits as a number in [0, 1).
-fn uniform(state: &mut u64) -> f32 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
 }
 
 fn target_of(tensor: LayerTensor) -> Target {

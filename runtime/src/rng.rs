@@ -5,15 +5,7 @@
 //! would have drawn. The hash is SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
 //! number generators", OOPSLA 2014). Not for secrets: keys and nonces come from `ring`.
 
-/// The odd constant of SplitMix64: 2^64 divided by the golden ratio.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// SplitMix64's output function: a bijection of 64 bits that passes as random.
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
+use sapwood_kernels::rng::{GAMMA, mix};
 
 /// A stream of random numbers. `seed` names the stream, `drawn` is the position in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use sapwood_kernels::Quant;
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::{Gguf, GgufWriter};
 
 /// Hyper-parameters of a random model.
@@ -100,37 +101,12 @@ const fn real(arch: &'static str, dims: [usize; 6], theta: f32, window: usize) -
 /// `<unk>`, `<s>`, `</s>` and the 256 bytes: the smallest vocabulary that any text fits.
 pub const BYTE_TOKENS: usize = 259;
 
-/// Numbers that depend on the seed alone: SplitMix64.
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// The same seed gives the same numbers.
-    pub fn new(seed: u64) -> Self {
-        Random(seed)
-    }
-
-    /// 64 random bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.bits() % n as u64) as usize
-    }
-
-    /// Nearly gaussian with variance one: the sum of four uniform numbers. Its tails end at 3.5,
-    /// which is where those of trained weights rarely get.
-    pub fn gaussian(&mut self) -> f32 {
-        let bits = self.bits();
-        let sum: f32 = (0..4).map(|i| ((bits >> (16 * i)) & 0xffff) as f32).sum();
-        (sum / 65_536.0 - 2.0) * 3.0_f32.sqrt()
-    }
+/// Nearly gaussian with variance one: the sum of four uniform numbers. Its tails end at 3.5, which
+/// is where those of trained weights rarely get.
+pub fn gaussian(random: &mut SplitMix64) -> f32 {
+    let bits = random.bits();
+    let sum: f32 = (0..4).map(|i| ((bits >> (16 * i)) & 0xffff) as f32).sum();
+    (sum / 65_536.0 - 2.0) * 3.0_f32.sqrt()
 }
 
 /// Writes a model with `vocab` tokens; its matrices are stored as `quant` (which must be writable).
@@ -161,7 +137,7 @@ pub fn model_bytes(shape: &Shape, vocab: usize, quant: Quant, seed: u64) -> Vec<
 }
 
 fn make(shape: &Shape, vocab: usize, quant: Quant, seed: u64) -> GgufWriter<'static> {
-    let mut maker = Maker { writer: GgufWriter::new(), random: Random::new(seed), quant };
+    let mut maker = Maker { writer: GgufWriter::new(), random: SplitMix64(seed), quant };
     maker.metadata(shape);
     maker.vocabulary(vocab);
     maker.tensors(shape, vocab);
@@ -170,7 +146,7 @@ fn make(shape: &Shape, vocab: usize, quant: Quant, seed: u64) -> GgufWriter<'sta
 
 struct Maker {
     writer: GgufWriter<'static>,
-    random: Random,
+    random: SplitMix64,
     quant: Quant,
 }
 
@@ -243,7 +219,8 @@ impl Maker {
             self.matrix(&name("attn_v"), kv, s.width, 1.0);
             if s.arch == "qwen2" {
                 for (kind, n) in [("attn_q", q), ("attn_k", kv), ("attn_v", kv)] {
-                    let bias: Vec<f32> = (0..n).map(|_| 0.02 * self.random.gaussian()).collect();
+                    let bias: Vec<f32> =
+                        (0..n).map(|_| 0.02 * gaussian(&mut self.random)).collect();
                     self.vector(&name(&format!("{kind}.bias")), &bias);
                 }
             }
@@ -268,14 +245,14 @@ impl Maker {
         let mut bytes = Vec::new();
         let mut row = vec![0.0; cols];
         for _ in 0..rows {
-            row.fill_with(|| scale * self.random.gaussian());
+            row.fill_with(|| scale * gaussian(&mut self.random));
             self.quant.quantize(&row, &mut bytes);
         }
         self.writer.tensor(&format!("{name}.weight"), self.quant, &[cols, rows], bytes);
     }
 
     fn norm(&mut self, name: &str, n: usize) {
-        let values: Vec<f32> = (0..n).map(|_| 1.0 + 0.1 * self.random.gaussian()).collect();
+        let values: Vec<f32> = (0..n).map(|_| 1.0 + 0.1 * gaussian(&mut self.random)).collect();
         self.vector(&format!("{name}.weight"), &values);
     }
 
@@ -316,7 +293,7 @@ pub fn write_adapter(
         ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
     let bytes = std::fs::read(base)?;
     let gguf = Gguf::parse(&bytes)?;
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64(seed);
     let mut writer = GgufWriter::new();
     writer.put("general.architecture", gguf.str("general.architecture")?);
     writer.put("general.type", "adapter");
@@ -328,7 +305,7 @@ pub fn write_adapter(
             continue;
         }
         let mut part = |suffix: &str, cols: usize, rows: usize, scale: f32| {
-            let value = |_| scale * random.gaussian();
+            let value = |_| scale * gaussian(&mut random);
             let bytes: Vec<u8> = (0..rows * cols).map(value).flat_map(f32::to_le_bytes).collect();
             writer.tensor(&format!("{}.{suffix}", tensor.name), Quant::F32, &[cols, rows], bytes);
         };
@@ -345,8 +322,8 @@ mod tests {
 
     #[test]
     fn numbers_are_nearly_gaussian() {
-        let mut random = Random::new(1);
-        let values: Vec<f32> = (0..100_000).map(|_| random.gaussian()).collect();
+        let mut random = SplitMix64(1);
+        let values: Vec<f32> = (0..100_000).map(|_| gaussian(&mut random)).collect();
         let mean = values.iter().sum::<f32>() / 1e5;
         let variance = values.iter().map(|v| v * v).sum::<f32>() / 1e5;
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");

@@ -1,6 +1,7 @@
 //! A model so small that a process which holds it is up in milliseconds: one layer, random weights,
 //! a vocabulary of bytes. What it says means nothing, but depends on the adapter.
 
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::{Device, Quant};
 use sapwood_models::{GgufWriter, LoraConfig, Mapped, Model, Provenance, Target};
 
@@ -9,36 +10,6 @@ pub const WIDTH: usize = 32;
 const HEADS: usize = 2;
 const HEAD: usize = 16;
 const FORWARD: usize = 48;
-
-/// Deterministic pseudo-random numbers (SplitMix64).
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next 64 bits.
-    #[allow(clippy::should_implement_trait, reason = "it has no end")]
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// One of `all`.
-    pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-
-    /// Uniform within ±1.
-    fn signed(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-}
 
 fn bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
     values.flat_map(f32::to_le_bytes).collect()
@@ -74,7 +45,7 @@ pub fn model(width: usize) -> Model {
     let template = "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '\\n' }}{% endfor %}\
                     {% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
     writer.put("tokenizer.chat_template", template);
-    let mut random = Random(1);
+    let mut random = SplitMix64(1);
     let mut matrix = |name: &str, rows: usize, columns: usize| {
         let scale = 2.0 / (columns as f32).sqrt();
         let data = bytes((0..rows * columns).map(|_| scale * random.signed()));
@@ -108,7 +79,7 @@ pub fn model(width: usize) -> Model {
 /// The file of an adapter with random values that says it learned from these replies.
 pub fn adapter(model: &Model, seed: u64, lineage: &[u128]) -> Vec<u8> {
     let lora = LoraConfig { rank: 1, alpha: 4.0, targets: vec![Target::O, Target::Down] };
-    let mut random = Random(seed);
+    let mut random = SplitMix64(seed);
     let length = model.new_adapter(&lora, seed).values().len();
     let values: Vec<f32> = (0..length).map(|_| random.signed()).collect();
     let provenance = Provenance {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use sapwood::learn::train::{TrainConfig, TrainState, Trainer};
 use sapwood::placement::{self, Opening, Wanted};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::{Device, DeviceError, GpuChoice, Quant};
 use sapwood_models::{
     Adapter, Cache, Devices, EMBEDDED, Gguf, GgufWriter, LoraConfig, Mapped, Message, Model,
     ModelError, Place, Role, Sequence, Special, Stop, Work,
 };
-use sapwood_tests::random::{BYTE_TOKENS, Random, Shape, model_bytes};
+use sapwood_tests::random::{BYTE_TOKENS, Shape, gaussian, model_bytes};
 use sapwood_tests::sapwood;
 
 const PROMPT: usize = 64;
@@ -59,7 +60,7 @@ fn embedded() -> Mapped {
 }
 
 fn random_ids(count: usize, vocab: usize) -> Vec<u32> {
-    let mut random = Random::new(7);
+    let mut random = SplitMix64(7);
     (0..count).map(|_| random.below(vocab) as u32).collect()
 }
 
@@ -83,9 +84,9 @@ fn nmse(got: &[f32], expected: &[f32]) -> f64 {
 
 fn random_adapter(model: &Model) -> Adapter {
     let config = LoraConfig { rank: 4, alpha: 8.0, ..LoraConfig::default() };
-    let mut random = Random::new(3);
+    let mut random = SplitMix64(3);
     let count = model.new_adapter(&config, 0).layout().len();
-    let values: Vec<f32> = (0..count).map(|_| 0.05 * random.gaussian()).collect();
+    let values: Vec<f32> = (0..count).map(|_| 0.05 * gaussian(&mut random)).collect();
     model.adapter(&config, &values)
 }
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::Cx;
+use super::cx::Cx;
 use super::lanes::{get, put};
 use super::pool::{Part, Split};
 use super::product::{Into, pack, pack_transposed, packed_len, product};

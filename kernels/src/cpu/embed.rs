@@ -1,7 +1,7 @@
 //! Rows of the embedding table.
 
-use super::Cx;
-use super::gemm::Weight;
+use super::cx::Cx;
+use super::weight::Weight;
 
 /// `y (T,C)`: row `ids[t]` of the table, dequantized and scaled.
 ///

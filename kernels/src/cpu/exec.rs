@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use super::fuse::{Task, fuse, unfused};
 use super::layout::work_len;
-use super::memory::Scratch;
-use super::run::Run;
-use super::storage::write;
-use super::{Cx, Storage};
+use super::storage::Storage;
 use crate::bind::Checked;
-use crate::device::{Buffer, Cursor};
-use crate::layout::{Piece, layout, len};
+use crate::buffer::Buffer;
+use crate::layout::{Piece, layout};
 use crate::plan::LINE;
-use crate::program::{Program, Slot};
+use crate::program::Program;
+use crate::types::Slot;
 
 /// A program compiled for the CPU.
 pub(crate) struct Exec {
@@ -22,8 +20,8 @@ pub(crate) struct Exec {
     pub(super) bound: Vec<Slot>,
     /// By slot.
     pub(super) places: Vec<Place>,
-    tasks: Vec<Planned>,
-    arena_len: usize,
+    pub(super) tasks: Vec<Planned>,
+    pub(super) arena_len: usize,
 }
 
 /// Where a slot's values are during a run.
@@ -51,9 +49,9 @@ pub(crate) struct Bindings {
     /// For every slot of [`Exec::bound`], its buffer's number.
     pub(super) numbers: Vec<usize>,
     /// The most tokens that every buffer over tokens has room for.
-    tokens: usize,
+    pub(super) tokens: usize,
     /// Rows of the smallest cache.
-    capacity: usize,
+    pub(super) capacity: usize,
 }
 
 impl Exec {
@@ -98,34 +96,8 @@ impl Exec {
         Bindings { storages, numbers, tokens, capacity }
     }
 
-    pub(super) fn run(&self, cx: &Cx<'_>, scratch: &mut Scratch, bindings: &Bindings) {
-        let Cursor { pos, tokens } = cx.cursor;
-        let most = self.max_tokens.min(bindings.tokens);
-        assert!(0 < tokens && tokens <= most, "{tokens} tokens, at most {most}");
-        assert!(pos + tokens <= bindings.capacity, "the cache ends before {}", pos + tokens);
-        assert_eq!(bindings.numbers.len(), self.bound.len(), "bindings of another program");
-        let (arena, tables) = scratch.split(self.arena_len);
-        let mut run = Run::new(self, cx, bindings);
-        for planned in &self.tasks {
-            run.task(planned, arena, tables);
-        }
-        // Inputs are no longer held: an output may go where an input came from.
-        drop(run);
-        for &slot in self.program.outputs() {
-            let Place::Arena(offset) = self.places[slot.index()] else {
-                unreachable!("an output is made by a task")
-            };
-            let number = bindings.numbers[self.number(slot)];
-            let Storage::F32(to) = &*bindings.storages[number] else {
-                unreachable!("checked when bound")
-            };
-            let len = len(&self.program, slot, tokens);
-            write(to)[..len].copy_from_slice(&arena[offset..offset + len]);
-        }
-    }
-
     /// Number of a bound slot.
-    fn number(&self, slot: Slot) -> usize {
+    pub(super) fn number(&self, slot: Slot) -> usize {
         self.bound.partition_point(|&bound| bound < slot)
     }
 }

@@ -7,7 +7,8 @@ use super::linear::OUTPUTS;
 use crate::grad::LinearOperands;
 use crate::layout::needed_steps;
 use crate::op::{Op, Step};
-use crate::program::{Program, Slot};
+use crate::program::Program;
+use crate::types::Slot;
 
 /// What a run does at once.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use super::isa::Isa;
 use super::pool::{Part, Pool, Split};
 use super::simd::tile::{VECTORS, tile};
 use super::simd::{Kernel, Simd};
-use crate::quant::Quant;
+use super::weight::Weight;
 use std::ops::Range;
 
 /// Rows of B in a panel: the depth of a tile. A multiple of every block's length.
@@ -27,35 +27,6 @@ const LINES: usize = 32;
 const STRIDE: usize = DEPTH + 16;
 /// Floats of a memory page.
 const PAGE: usize = 1024;
-
-/// A frozen weight (O, I) = (`rows`, `cols`): rows of blocks.
-#[derive(Clone, Copy)]
-pub struct Weight<'a> {
-    /// The block type.
-    pub quant: Quant,
-    /// O.
-    pub rows: usize,
-    /// I: a multiple of the block's length.
-    pub cols: usize,
-    /// All rows.
-    pub bytes: &'a [u8],
-}
-
-impl<'a> Weight<'a> {
-    /// The bytes of a row.
-    #[inline(always)]
-    pub fn row(&self, row: usize) -> &'a [u8] {
-        let bytes = self.bytes.len() / self.rows;
-        &self.bytes[row * bytes..][..bytes]
-    }
-
-    /// # Panics
-    /// Unless the bytes are those of the shape.
-    pub(super) fn check(&self) {
-        let bytes = self.quant.row_bytes(self.cols).map(|row| row * self.rows);
-        assert_eq!(bytes, Some(self.bytes.len()), "bytes of a {:?} weight", self.quant);
-    }
-}
 
 /// A matrix in memory whose rows or columns are contiguous.
 #[derive(Clone, Copy)]

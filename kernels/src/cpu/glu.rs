@@ -1,6 +1,6 @@
 //! Gated linear units, their gradient, and sums: the element-wise ops.
 
-use super::Cx;
+use super::cx::Cx;
 use super::lanes::{get, put};
 use super::pool::{Part, Split};
 use super::simd::math::{sigmoid, tanh};

@@ -2,13 +2,14 @@
 //! exist at a time, and tokens without a target cost nothing. Always in f32, also for few targets:
 //! what a short answer is trained and judged by is as exact as a long one.
 
-use super::Cx;
-use super::gemm::{Matrix, Multiply, Product, Source, Start, Weight, gemm_floats};
+use super::cx::Cx;
+use super::gemm::{Matrix, Multiply, Product, Source, Start, gemm_floats};
 use super::lanes::{get, put};
 use super::linear::{Output, linear_f32, linear_f32_floats};
 use super::pool::Split;
 use super::simd::math::exp;
 use super::simd::{Kernel, Simd};
+use super::weight::Weight;
 use crate::op::NO_TARGET;
 
 /// Rows of the head whose logits are held at once.

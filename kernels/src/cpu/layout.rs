@@ -2,11 +2,12 @@
 
 use super::fuse::Task;
 use super::gemm::gemm_floats;
-use super::linear::{linear_exact_floats, linear_grad_floats};
-use super::{attention, head, linear_floats};
+use super::linear::{FEW, linear_exact_floats, linear_floats, linear_grad_floats};
+use super::{attention, head};
 use crate::grad::LinearOperands;
 use crate::op::Op;
-use crate::program::{Program, Rows, Slot};
+use crate::program::Program;
+use crate::types::{Rows, Slot};
 
 /// f32 values of work space of a task: the most that any run of up to `tokens` tokens needs.
 pub(super) fn work_len(program: &Program, task: &Task, tokens: usize, threads: usize) -> usize {
@@ -19,7 +20,7 @@ pub(super) fn work_len(program: &Program, task: &Task, tokens: usize, threads: u
             if program.exact {
                 return linear_exact_floats(threads, tokens, ranks);
             }
-            return linear_floats(threads, tokens, cols(steps[0].inputs[0]), ranks);
+            return most_linear_floats(threads, tokens, cols(steps[0].inputs[0]), ranks);
         }
     };
     let rows = |slot: Slot| match program.rows(slot) {
@@ -46,4 +47,10 @@ pub(super) fn work_len(program: &Program, task: &Task, tokens: usize, threads: u
         }
         _ => 0,
     }
+}
+
+/// [`linear_floats`] for up to `tokens` tokens: few take another way than many.
+fn most_linear_floats(threads: usize, tokens: usize, cols: usize, ranks: usize) -> usize {
+    let floats = |tokens| linear_floats(threads, tokens, cols, ranks);
+    floats(tokens).max(floats(tokens.min(FEW)))
 }

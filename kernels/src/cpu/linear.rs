@@ -11,10 +11,11 @@
 //! int8 to f32 at [`FEW`] tokens, and not at all in programs that are exact.
 
 use super::dot::{self, tile};
-use super::gemm::{Engine, Matrix, Multiply, Product, Source, Start, Weight, scratch_floats};
+use super::gemm::{Engine, Matrix, Multiply, Product, Source, Start, scratch_floats};
 use super::isa::Isa;
 use super::pool::{Part, Split, Worker};
 use super::simd::{Kernel, Simd, math};
+use super::weight::Weight;
 
 /// The most tokens whose activations are multiplied row by row.
 pub const FEW: usize = 8;

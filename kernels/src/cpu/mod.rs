@@ -5,6 +5,7 @@
 //! ops), and the programs' executor.
 
 mod attention;
+mod cx;
 mod dot;
 mod embed;
 mod exec;
@@ -23,19 +24,20 @@ mod product;
 mod rope;
 mod run;
 pub mod simd;
-mod storage;
+pub(crate) mod storage;
+pub mod weight;
 
 pub(crate) use exec::{Bindings, Exec};
 pub use isa::Isa;
-pub use storage::Storage;
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::device::Cursor;
 use crate::program::Program;
+use crate::types::Cursor;
+use cx::Cx;
 use gemm::Engine;
 use memory::Scratch;
-use pool::{Part, Pool, Split, Worker};
+use pool::Pool;
 
 /// The processor: its compute threads and the scratch memory that its programs share.
 pub struct Cpu {
@@ -76,53 +78,4 @@ impl Cpu {
         let engine = Engine { pool: &self.pool, isa: self.isa };
         exec.run(&Cx { engine, cursor }, &mut scratch, bindings);
     }
-}
-
-/// What every kernel is told: where it runs, and for which tokens.
-pub(crate) struct Cx<'a> {
-    engine: Engine<'a>,
-    cursor: Cursor,
-}
-
-/// Fewer values than this are not worth waking threads for.
-const PARALLEL_MIN: usize = 8192;
-
-impl Cx<'_> {
-    fn tokens(&self) -> usize {
-        self.cursor.tokens
-    }
-
-    fn threads(&self) -> usize {
-        self.engine.pool.threads()
-    }
-
-    /// Parts into which `rows` rows with `values` values in all are worth cutting.
-    fn parts(&self, values: usize, rows: usize) -> usize {
-        if values < PARALLEL_MIN { 1 } else { self.threads().min(rows).max(1) }
-    }
-
-    /// Calls `body` with every part's number, each on its own thread.
-    fn each_part(&self, parts: usize, body: impl Fn(usize) + Sync) {
-        if parts == 1 {
-            return body(0);
-        }
-        self.engine.pool.run(|worker: &Worker<'_>| {
-            if worker.index() < parts {
-                body(worker.index());
-            }
-        });
-    }
-
-    /// Divides the rows of `y` among the threads.
-    fn rows(&self, y: &mut [f32], cols: usize, body: impl Fn(&mut Part<'_, f32>) + Sync) {
-        let parts = self.parts(y.len(), y.len() / cols);
-        let split = Split::rows(y, cols, parts);
-        self.each_part(parts, |i| body(&mut split.part(i)));
-    }
-}
-
-/// [`linear::linear_floats`] for up to `tokens` tokens: few take another way than many.
-fn linear_floats(threads: usize, tokens: usize, cols: usize, ranks: usize) -> usize {
-    let floats = |tokens| linear::linear_floats(threads, tokens, cols, ranks);
-    floats(tokens).max(floats(tokens.min(linear::FEW)))
 }

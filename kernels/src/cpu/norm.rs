@@ -1,6 +1,6 @@
 //! Root-mean-square norm (arXiv 1910.07467), over whole rows or over heads.
 
-use super::Cx;
+use super::cx::Cx;
 use super::lanes::{get, put};
 use super::pool::Part;
 use super::simd::math::dot;

@@ -12,7 +12,7 @@
 
 mod split;
 
-pub use split::{Part, Split};
+pub use split::{Part, Split, share};
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -263,13 +263,6 @@ impl Worker<'_> {
             }
         }
     }
-}
-
-/// Part `index` of `count` of `len` items, cut at multiples of `align`.
-pub fn share(len: usize, align: usize, index: usize, count: usize) -> Range<usize> {
-    let units = len.div_ceil(align);
-    let cut = |index: usize| (units * index / count * align).min(len);
-    cut(index)..cut(index + 1)
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Rotary position embedding.
 
-use super::Cx;
+use super::cx::Cx;
 use super::lanes::{get, put};
 use super::pool::Part;
 use super::simd::{Kernel, Simd};
-use crate::device::Cursor;
 use crate::op::{Rope, RopeStyle};
+use crate::types::Cursor;
 
 /// Cosines and sines of the angles of a run, kept from one layer to the next.
 #[derive(Default)]

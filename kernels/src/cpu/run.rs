@@ -1,18 +1,21 @@
 //! A run of a compiled program: operands are looked up, kernels are called.
 
 use super::attention::{self, Rows as Kv};
+use super::cx::Cx;
 use super::exec::{Bindings, Exec, Place, Planned};
 use super::fuse::Task;
-use super::gemm::{self, Weight};
+use super::gemm;
 use super::linear::{LoraPair, OUTPUTS, Output, linear, linear_exact, linear_grad};
-use super::memory::{Held, HeldState, Views};
+use super::memory::{Held, HeldState, Scratch, Views};
 use super::rope::Tables;
-use super::{Cx, embed, glu, head, norm, rope};
+use super::storage::{Storage, write};
+use super::weight::Weight;
+use super::{embed, glu, head, norm, rope};
 use crate::grad::LinearOperands;
 use crate::layout::len;
 use crate::op::{Op, Step};
-use crate::program::{Role, Rows, Slot};
 use crate::quant::Quant;
+use crate::types::{Cursor, Role, Rows, Slot};
 
 /// A run under way: its buffers are locked.
 pub(super) struct Run<'a> {
@@ -25,6 +28,34 @@ pub(super) struct Run<'a> {
 
 /// What a task writes: its results, then its work space.
 type TaskViews<'a> = Views<'a, { OUTPUTS + 1 }>;
+
+impl Exec {
+    pub(super) fn run(&self, cx: &Cx<'_>, scratch: &mut Scratch, bindings: &Bindings) {
+        let Cursor { pos, tokens } = cx.cursor;
+        let most = self.max_tokens.min(bindings.tokens);
+        assert!(0 < tokens && tokens <= most, "{tokens} tokens, at most {most}");
+        assert!(pos + tokens <= bindings.capacity, "the cache ends before {}", pos + tokens);
+        assert_eq!(bindings.numbers.len(), self.bound.len(), "bindings of another program");
+        let (arena, tables) = scratch.split(self.arena_len);
+        let mut run = Run::new(self, cx, bindings);
+        for planned in &self.tasks {
+            run.task(planned, arena, tables);
+        }
+        // Inputs are no longer held: an output may go where an input came from.
+        drop(run);
+        for &slot in self.program.outputs() {
+            let Place::Arena(offset) = self.places[slot.index()] else {
+                unreachable!("an output is made by a task")
+            };
+            let number = bindings.numbers[self.number(slot)];
+            let Storage::F32(to) = &*bindings.storages[number] else {
+                unreachable!("checked when bound")
+            };
+            let len = len(&self.program, slot, tokens);
+            write(to)[..len].copy_from_slice(&arena[offset..offset + len]);
+        }
+    }
+}
 
 impl<'a> Run<'a> {
     pub fn new(exec: &'a Exec, cx: &'a Cx<'a>, bindings: &'a Bindings) -> Run<'a> {

@@ -6,10 +6,9 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
-use crate::device::SharedBytes;
-use crate::program::Element;
 use crate::quant::Quant;
 use crate::top::top;
+use crate::types::{Element, SharedBytes};
 
 /// Memory of one buffer. Frozen weights need no lock; the rest is locked for the length of a run,
 /// or of one copy.

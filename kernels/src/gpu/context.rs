@@ -254,7 +254,7 @@ fn usual_products(adapter: &wgpu::Adapter) -> Products {
 fn sharing(adapter: &wgpu::Adapter, choice: &GpuChoice) -> Sharing {
     let info = adapter.get_info();
     let usual = match info.device_type {
-        // Four of a subgroup read for all of it.
+        // Tiles in registers: four lanes load for the whole subgroup, a vector each.
         wgpu::DeviceType::Cpu if info.subgroup_min_size >= 4 => Sharing::Registers,
         _ => Sharing::Subgroups,
     };

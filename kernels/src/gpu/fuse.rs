@@ -6,8 +6,9 @@
 
 use crate::grad::LinearOperands;
 use crate::op::{Activation, Attention, Lora, Op, Rope, Step};
-use crate::program::{Element, Program, Rows, Slot};
+use crate::program::Program;
 use crate::quant::Quant;
+use crate::types::{Element, Rows, Slot};
 
 /// Steps that follow one another, and what they are together.
 pub(super) struct Piece {
@@ -16,8 +17,8 @@ pub(super) struct Piece {
     pub next: Next,
 }
 
-/// What the piece after this one multiplies this one's result by before anything else, and so this
-/// one does where it makes it: the norm's weight, and `a` of up to two pairs.
+/// LoRA down-projections of the next kernel's input, computed in this kernel's epilogue: `a` of up
+/// to two pairs, and the weight of the norm in front of them.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Next {
     pub norm: Option<Slot>,

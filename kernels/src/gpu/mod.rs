@@ -4,8 +4,8 @@
 //! [`shader`] puts the kernels together from the `.wgsl` files, [`pipeline`] compiles them,
 //! [`cache`] keeps them, [`selftest`] tries them, [`page`], [`pack`] and [`storage`] hold the
 //! buffers, [`fuse`] says what is one kernel for one token and [`ops`] which kernels an op is,
-//! [`exec`] plans a program, [`recorder`] takes its commands to the GPU and [`reading`] brings
-//! results back.
+//! [`compile`] plans a program, [`run`] runs it, [`recorder`] takes its commands to the GPU and
+//! [`reading`] brings results back.
 //!
 //! A run only records; the GPU works when the host reads or chooses a token, or has recorded much.
 //! Whatever fails ([`DeviceError`]) is kept: from then on nothing is computed, and the caller
@@ -13,7 +13,9 @@
 
 mod blocklist;
 mod cache;
+mod compile;
 mod context;
+mod dispatch;
 mod exec;
 mod fuse;
 mod ops;
@@ -22,30 +24,31 @@ mod page;
 mod pipeline;
 mod reading;
 mod recorder;
+mod run;
 pub(crate) mod selftest;
 pub mod shader;
-mod storage;
+pub(crate) mod storage;
 mod tables;
-mod top;
+pub(crate) mod top;
+mod tried;
 
 pub use context::GpuChoice;
 pub(crate) use exec::{Bindings, Exec};
 pub use shader::{Products, Sharing};
-pub use storage::Storage;
-pub(crate) use top::Chosen;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::device::{Cursor, WeightSource};
 use crate::fault::DeviceError;
-use crate::program::{Element, Program};
+use crate::program::Program;
+use crate::types::{Cursor, Element, WeightSource};
 use context::Context;
 use pipeline::Pipelines;
 use recorder::Recorder;
-use selftest::Tried;
+use storage::Storage;
+use tried::Tried;
 
 /// A GPU: its adapter, its compiled kernels, and the memory that its programs share.
 pub struct Gpu {
@@ -54,9 +57,12 @@ pub struct Gpu {
     tried: Tried,
     /// Held while commands are recorded: runs take turns.
     recorder: Mutex<Recorder>,
-    found: Mutex<top::Found>,
+    found: Mutex<Found>,
     reads: AtomicU64,
 }
+
+/// Where kernels leave words for the host, and for how many there is room.
+type Found = Option<(usize, Arc<Storage>)>;
 
 impl Gpu {
     /// Opens the adapter that `choice` leads to.

@@ -102,3 +102,6 @@ impl Stretch {
         self.page.part(self.offset, self.bytes)
     }
 }
+
+/// A byte of a page.
+pub(super) type Place<'a> = (&'a wgpu::Buffer, u64);

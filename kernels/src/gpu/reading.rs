@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use super::context::Context;
-use super::storage::Place;
+use super::page::Place;
 use crate::fault::DeviceError;
 
 /// How long an answer may be on its way between threads once the GPU has finished.

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Storage;
 use super::context::Context;
-use super::exec::{Dispatch, Operand};
-use super::page::Page;
+use super::dispatch::{Dispatch, Operand};
+use super::page::{Page, Place};
 use super::pipeline::Pipeline;
-use super::storage::Place;
+use super::storage::Storage;
 use super::tables::Tables;
 
 /// What has been recorded and not yet been submitted, the arena, and the tables.

@@ -6,21 +6,22 @@
 
 mod trials;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use half::f16;
 
 use super::Gpu;
-use super::shader::{Kernel, SHARD};
-use crate::device::{Buffer, Cursor, Device, Exec, WeightSource};
+use super::shader::Kernel;
+use crate::buffer::{Buffer, Storage};
 use crate::fault::DeviceError;
 use crate::op::NO_TARGET;
-use crate::program::{Desc, Element, Program, Role, Rows, Slot};
+use crate::program::Program;
 use crate::quant::Quant;
 use crate::reference::{self, Tensor, Tensors};
-use crate::top::{merged, top};
+use crate::rng::SplitMix64;
+use crate::types::{Cursor, Desc, Element, Role, Rows, Slot, WeightSource};
+use trials::{Group, WORDS};
 
 /// How far from the reference a kernel may be, relative to the largest value. Ten times what the
 /// tests ask for of f32: the exponentials and roots of some drivers are a few bits coarser. A
@@ -34,32 +35,9 @@ const HALVES: f64 = 2e-3;
 /// Where activations are rounded to bytes.
 const BYTES: f64 = 2e-2;
 
-/// What has been tried.
-#[derive(Default)]
-pub(super) struct Tried(Mutex<Known>);
-
-#[derive(Default)]
-struct Known {
-    kernels: HashSet<Kernel>,
-    spent: Duration,
-}
-
-impl Tried {
-    /// How many kernels, and the time that it took.
-    pub fn cost(&self) -> (usize, Duration) {
-        let known = self.lock();
-        (known.kernels.len(), known.spent)
-    }
-
-    /// What a panicking trial left is not tried again.
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Tries the kernels of a program that have not been tried. What is wrong is the device's fault
 /// from then on.
-pub(crate) fn try_kernels(device: &Device, gpu: &Gpu, needed: &[Kernel]) {
+pub(crate) fn try_kernels(gpu: &Gpu, needed: &[Kernel]) {
     // Held to the end: nobody's program runs on a kernel while it is being tried.
     let mut tried = gpu.tried.lock();
     let start = Instant::now();
@@ -72,9 +50,9 @@ pub(crate) fn try_kernels(device: &Device, gpu: &Gpu, needed: &[Kernel]) {
         }
     }
     // All are on their way before the first is waited for.
-    let started: Vec<_> = trials.iter().map(|trial| trial.start(device)).collect();
+    let started: Vec<_> = trials.iter().map(|trial| trial.start(gpu)).collect();
     for (trial, buffers) in trials.iter().zip(started) {
-        let off_by = trial.off_by(device, &buffers);
+        let off_by = trial.off_by(gpu, &buffers);
         if off_by > trial.group.tolerance() {
             let names: Vec<String> = trial.kernels.iter().map(|kernel| kernel.name()).collect();
             let (kernel, off_by) = (names.join(" or "), off_by as f32);
@@ -84,78 +62,7 @@ pub(crate) fn try_kernels(device: &Device, gpu: &Gpu, needed: &[Kernel]) {
     tried.spent += start.elapsed();
 }
 
-/// Tries a kernel that orders logits, which no program calls, when it is needed first.
-pub(super) fn try_order(gpu: &Gpu, kernel: Kernel) {
-    let mut tried = gpu.tried.lock();
-    if !tried.kernels.insert(kernel) {
-        return;
-    }
-    let start = Instant::now();
-    let mut random = Random(7);
-    // More than a shard of them, and one that is no number.
-    let mut row: Vec<f32> = (0..SHARD + 5).map(|_| random.value()).collect();
-    row[1] = f32::NAN;
-    let logits = gpu.zeroed(&[(1, row.len())], Element::Value(Quant::F32)).remove(0);
-    let chosen = gpu.zeroed(&[(2, 1)], Element::Id).remove(0);
-    gpu.write(&logits, 0, &row);
-    let expected = top(&row, 5);
-    let right = if kernel == Kernel::Top {
-        gpu.top_untried(&logits, 0, row.len(), 5) == expected
-    } else {
-        let mut words = [[u32::MAX; 2]];
-        gpu.argmax_untried(&logits, 0, row.len(), &chosen, 0);
-        gpu.read_ids(&chosen, 0, words.as_flattened_mut());
-        gpu.fault().is_none() && merged(&words, 1)[0] == expected[0]
-    };
-    if !right {
-        gpu.context.fail(DeviceError::SelfTest { kernel: kernel.name(), off_by: 1.0 });
-    }
-    tried.spent += start.elapsed();
-}
-
-/// Kernels that only a common result tells about.
-#[derive(Clone, Copy, PartialEq)]
-enum Group {
-    One(Kernel),
-    /// Thin products and their sums.
-    Pair,
-    /// Without a cache.
-    AttentionGrad,
-    /// Over a head of this type.
-    Head(Quant),
-    /// Rounded activations, and weights of this type.
-    Bytes(Quant),
-}
-
 impl Group {
-    fn of(kernel: Kernel, needed: &[Kernel]) -> Group {
-        match kernel {
-            Kernel::Thin | Kernel::Sum => Group::Pair,
-            Kernel::AttentionDelta | Kernel::AttentionGradQ | Kernel::AttentionGradKv => {
-                Group::AttentionGrad
-            }
-            Kernel::HeadShard | Kernel::HeadLogp | Kernel::HeadSlopes => {
-                // A type whose kernels the program needs anyway.
-                let known = needed.iter().find_map(|kernel| match kernel {
-                    Kernel::LinearGrad(quant) => Some(*quant),
-                    _ => None,
-                });
-                let other = needed.iter().find_map(|kernel| match kernel {
-                    Kernel::LinearFew(quant) => Some(*quant),
-                    _ => None,
-                });
-                Group::Head(known.or(other).unwrap_or(Quant::F32))
-            }
-            Kernel::LinearInt8(quant) => Group::Bytes(quant),
-            Kernel::Round => needed
-                .iter()
-                .map(|&other| Group::of(other, &[]))
-                .find(|group| matches!(group, Group::Bytes(_)))
-                .unwrap_or(Group::Bytes(Quant::Q8_0)),
-            _ => Group::One(kernel),
-        }
-    }
-
     fn tolerance(self) -> f64 {
         match self {
             Group::Bytes(_) => BYTES,
@@ -186,17 +93,14 @@ struct Operand {
 /// Positions of a cache that is tried.
 const CAPACITY: usize = 8;
 
-/// Rows of a table of tokens that is tried, or of a head.
-const WORDS: usize = 41;
-
 impl Trial {
     fn new(group: Group, kernel: Kernel) -> Trial {
         let (program, cursor) = trials::program(group);
-        let mut random = Random(7);
+        let mut random = SplitMix64(7);
         let bound = program.slots().filter(|&slot| program.desc(slot).role != Role::Scratch);
         let operands: Vec<Operand> = bound
             .map(|slot| {
-                let (bytes, tensor) = random.operand(program.desc(slot), cursor.tokens);
+                let (bytes, tensor) = draw(&mut random, program.desc(slot), cursor.tokens);
                 Operand { slot, tensor, bytes }
             })
             .collect();
@@ -206,32 +110,35 @@ impl Trial {
         Trial { group, kernels: vec![kernel], program, cursor, operands, expected }
     }
 
-    fn start(&self, device: &Device) -> Vec<(Slot, Buffer)> {
+    fn start(&self, gpu: &Gpu) -> Vec<(Slot, Buffer)> {
         let of =
             |role: Role| move |operand: &&Operand| self.program.desc(operand.slot).role == role;
+        let shape = |operand: &Operand| (operand.tensor.rows, operand.tensor.cols);
         // Together, as kernels for one token need them.
         let weights = self.operands.iter().filter(of(Role::Weight));
-        let weights = device.weights(weights.map(|weight| self.source(weight)).collect());
+        let shapes: Vec<_> = weights.clone().map(shape).collect();
+        let weights = gpu.weights(weights.map(|weight| self.source(weight)).collect());
+        let weights = weights.into_iter().zip(shapes);
+        let mut weights =
+            weights.map(|(made, (rows, cols))| Buffer::new(rows, cols, Storage::Gpu(made)));
         let params = self.operands.iter().filter(of(Role::Param));
-        let shapes: Vec<_> = params.map(|o| (o.tensor.rows, o.tensor.cols)).collect();
-        let params = device.zeros_together(&shapes);
-        let (mut weights, mut params) = (weights.into_iter(), params.into_iter());
+        let mut params = zeros(gpu, &params.map(shape).collect::<Vec<_>>(), F32).into_iter();
         let make = |operand: &Operand| {
             let made = match self.program.desc(operand.slot).role {
                 Role::Weight => weights.next(),
                 Role::Param => params.next(),
                 _ => None,
             };
-            (operand.slot, self.filled(device, operand, made))
+            (operand.slot, self.filled(gpu, operand, made))
         };
         let mut buffers: Vec<(Slot, Buffer)> = self.operands.iter().map(make).collect();
         for &slot in self.program.outputs() {
-            let expected = &self.expected[slot];
-            buffers.push((slot, device.zeros(expected.rows, expected.cols)));
+            let Tensor { rows, cols, .. } = self.expected[slot];
+            buffers.push((slot, zeros(gpu, &[(rows, cols)], F32).remove(0)));
         }
-        let exec: Exec = device.compile_untried(&self.program, self.cursor.tokens, true);
+        let exec = gpu.compile(&self.program, self.cursor.tokens, true);
         let given: Vec<(Slot, &Buffer)> = buffers.iter().map(|(slot, b)| (*slot, b)).collect();
-        device.run(&exec, &exec.bind(&given), self.cursor);
+        gpu.run(&exec, &exec.bind(&given), self.cursor);
         buffers
     }
 
@@ -245,40 +152,33 @@ impl Trial {
     }
 
     /// With the operand's values; `made` is a weight, or has room for a parameter.
-    fn filled(&self, device: &Device, operand: &Operand, made: Option<Buffer>) -> Buffer {
+    fn filled(&self, gpu: &Gpu, operand: &Operand, made: Option<Buffer>) -> Buffer {
         let (desc, tensor) = (self.program.desc(operand.slot), &operand.tensor);
-        let shape = (tensor.rows, tensor.cols);
-        let floats = || tensor.data.iter().map(|&value| value as f32).collect::<Vec<_>>();
+        let shape = [(tensor.rows, tensor.cols)];
+        let buffer = made.unwrap_or_else(|| zeros(gpu, &shape, desc.element).remove(0));
         match (desc.role, desc.element) {
+            (Role::Weight, _) => {}
             (_, Element::Id) => {
                 let ids: Vec<u32> = tensor.data.iter().map(|&id| id as u32).collect();
-                let buffer = device.ids(shape.0);
-                device.write_ids(&buffer, 0, &ids);
-                buffer
+                gpu.write_ids(buffer.on_gpu(), 0, &ids);
             }
-            (Role::State, Element::Value(quant)) => {
-                let buffer = device.state(shape.0, shape.1, quant);
-                device.write(&buffer, 0, &floats());
-                buffer
-            }
-            (Role::Weight, _) => made.expect("a buffer per weight"),
             _ => {
-                let buffer = made.unwrap_or_else(|| device.zeros(shape.0, shape.1));
-                device.write(&buffer, 0, &floats());
-                buffer
+                let values: Vec<f32> = tensor.data.iter().map(|&value| value as f32).collect();
+                gpu.write(buffer.on_gpu(), 0, &values);
             }
         }
+        buffer
     }
 
     /// The largest difference in what the program writes, relative to the largest value.
-    fn off_by(&self, device: &Device, buffers: &[(Slot, Buffer)]) -> f64 {
+    fn off_by(&self, gpu: &Gpu, buffers: &[(Slot, Buffer)]) -> f64 {
         let is_state = |slot: Slot| self.program.desc(slot).role == Role::State;
         let is_output = |slot: Slot| self.program.outputs().contains(&slot);
         let written = buffers.iter().filter(|(slot, _)| is_state(*slot) || is_output(*slot));
         let of = |(slot, buffer): &(Slot, Buffer)| {
             let expected = &self.expected[*slot];
             let mut got = vec![0.0_f32; expected.data.len()];
-            device.read(buffer, 0, &mut got);
+            gpu.read(buffer.on_gpu(), 0, &mut got);
             let most = expected.data.iter().fold(1e-3_f64, |most, value| most.max(value.abs()));
             let pairs = got.iter().zip(&expected.data);
             let off = pairs.map(|(&got, expected)| (f64::from(got) - expected).abs() / most);
@@ -289,66 +189,62 @@ impl Trial {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Random(u64);
+const F32: Element = Element::Value(Quant::F32);
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+/// Zeroed buffers that are used together.
+fn zeros(gpu: &Gpu, shapes: &[(usize, usize)], element: Element) -> Vec<Buffer> {
+    let made = shapes.iter().zip(gpu.zeroed(shapes, element));
+    made.map(|(&(rows, cols), made)| Buffer::new(rows, cols, Storage::Gpu(made))).collect()
+}
 
-    /// In -1..1, exact in f16.
-    fn value(&mut self) -> f32 {
-        (self.next() >> 53) as f32 / 1024.0 - 1.0
-    }
+/// In -1..1, exact in f16.
+pub(super) fn value(random: &mut SplitMix64) -> f32 {
+    (random.bits() >> 53) as f32 / 1024.0 - 1.0
+}
 
-    /// What a slot is given, and of a weight its blocks.
-    fn operand(&mut self, desc: &Desc, tokens: usize) -> (Vec<u8>, Tensor<f64>) {
-        let rows = match desc.rows {
-            Rows::Tokens => tokens,
-            Rows::Fixed(rows) => rows,
-            Rows::Bound => CAPACITY,
-        };
-        let make = |value: &mut dyn FnMut(usize) -> f64| {
-            (Vec::new(), Tensor::make(rows, desc.cols, |t, _| value(t)))
-        };
-        match (desc.role, desc.element) {
-            (_, Element::Id) => make(&mut |t| match t % 3 {
-                2 if desc.name == "targets" => f64::from(NO_TARGET),
-                _ => (self.next() % WORDS as u64) as f64,
-            }),
-            (Role::Weight, Element::Value(quant)) => {
-                let blocks = rows * desc.cols / quant.block_len();
-                let bytes: Vec<u8> = (0..blocks).flat_map(|_| self.block(quant)).collect();
-                let mut values = vec![0.0; rows * desc.cols];
-                quant.dequantize(&bytes, &mut values);
-                let data = values.into_iter().map(f64::from).collect();
-                (bytes, Tensor { rows, cols: desc.cols, data })
-            }
-            _ => make(&mut |_| self.value().into()),
+/// What a slot is given, and of a weight its blocks.
+fn draw(random: &mut SplitMix64, desc: &Desc, tokens: usize) -> (Vec<u8>, Tensor<f64>) {
+    let rows = match desc.rows {
+        Rows::Tokens => tokens,
+        Rows::Fixed(rows) => rows,
+        Rows::Bound => CAPACITY,
+    };
+    let make = |value: &mut dyn FnMut(usize) -> f64| {
+        (Vec::new(), Tensor::make(rows, desc.cols, |t, _| value(t)))
+    };
+    match (desc.role, desc.element) {
+        (_, Element::Id) => make(&mut |t| match t % 3 {
+            2 if desc.name == "targets" => f64::from(NO_TARGET),
+            _ => random.below(WORDS) as f64,
+        }),
+        (Role::Weight, Element::Value(quant)) => {
+            let blocks = rows * desc.cols / quant.block_len();
+            let bytes: Vec<u8> = (0..blocks).flat_map(|_| block(random, quant)).collect();
+            let mut values = vec![0.0; rows * desc.cols];
+            quant.dequantize(&bytes, &mut values);
+            let data = values.into_iter().map(f64::from).collect();
+            (bytes, Tensor { rows, cols: desc.cols, data })
         }
+        _ => make(&mut |_| value(random).into()),
     }
+}
 
-    /// Random bits under sound scales.
-    fn block(&mut self, quant: Quant) -> Vec<u8> {
-        let mut block: Vec<u8> = (0..quant.block_bytes()).map(|_| self.next() as u8).collect();
-        let (scales, size): (&[usize], f32) = match quant {
-            Quant::F32 => return self.value().to_le_bytes().to_vec(),
-            Quant::BF16 => return half::bf16::from_f32(self.value()).to_le_bytes().to_vec(),
-            Quant::F16 => (&[0], 1.0),
-            Quant::Q4_0 | Quant::Q5_0 => (&[0], 0.1),
-            Quant::Q8_0 => (&[0], 0.01),
-            Quant::Q4_1 | Quant::Q5_1 => (&[0, 2], 0.1),
-            Quant::Q4_K | Quant::Q5_K => (&[0, 2], 2e-3),
-            Quant::Q6_K => (&[208], 2e-4),
-        };
-        for &at in scales {
-            let scale = f16::from_f32(size * self.value());
-            block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
-        }
-        block
+/// Random bits under sound scales.
+fn block(random: &mut SplitMix64, quant: Quant) -> Vec<u8> {
+    let mut block: Vec<u8> = (0..quant.block_bytes()).map(|_| random.bits() as u8).collect();
+    let (scales, size): (&[usize], f32) = match quant {
+        Quant::F32 => return value(random).to_le_bytes().to_vec(),
+        Quant::BF16 => return half::bf16::from_f32(value(random)).to_le_bytes().to_vec(),
+        Quant::F16 => (&[0], 1.0),
+        Quant::Q4_0 | Quant::Q5_0 => (&[0], 0.1),
+        Quant::Q8_0 => (&[0], 0.01),
+        Quant::Q4_1 | Quant::Q5_1 => (&[0, 2], 0.1),
+        Quant::Q4_K | Quant::Q5_K => (&[0, 2], 2e-3),
+        Quant::Q6_K => (&[208], 2e-4),
+    };
+    for &at in scales {
+        let scale = f16::from_f32(size * value(random));
+        block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
     }
+    block
 }

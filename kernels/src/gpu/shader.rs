@@ -85,7 +85,7 @@ pub enum Kernel {
 pub enum Products {
     /// Weights as f32.
     F32,
-    /// Weights as f16, which the tiles hold twice as many of.
+    /// Weights as f16: a tile holds twice as many.
     F16,
     /// Quantized weights as they are, activations rounded to a byte with a scale per 32 columns, in
     /// packed products of four. Gradients and other weights as [`Products::F32`].

@@ -7,12 +7,10 @@ use half::f16;
 
 use super::context::Context;
 use super::pack;
-use super::page::Stretch;
+use super::page::{Place, Stretch};
 use super::reading::read_bytes;
-use super::recorder::Recorder;
-use crate::device::{SharedBytes, WeightSource};
-use crate::program::Element;
 use crate::quant::Quant;
+use crate::types::{Element, SharedBytes, WeightSource};
 
 /// Memory of one buffer.
 pub struct Storage {
@@ -201,11 +199,12 @@ impl Storage {
         read_bytes(context, self.at(4 * offset as u64), bytemuck::cast_slice_mut(values));
     }
 
-    /// All values of a small buffer that is seldom written.
-    pub(super) fn values(&self, context: &Context, recorder: &mut Recorder) -> Arc<[f32]> {
+    /// All values of a small buffer that is seldom written; `submit` hands over what was recorded
+    /// for it, before it is read.
+    pub(super) fn values(&self, context: &Context, submit: impl FnOnce()) -> Arc<[f32]> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let values = known.get_or_insert_with(|| {
-            recorder.submit(context);
+            submit();
             let mut values = vec![0.0; self.rows * self.cols];
             self.read(context, 0, &mut values);
             values.into()
@@ -222,9 +221,6 @@ impl Storage {
         );
     }
 }
-
-/// A byte of a buffer.
-pub(super) type Place<'a> = (&'a wgpu::Buffer, u64);
 
 /// Words of a row of what is not a weight: halves go two to a word.
 fn row_words(element: Element, cols: usize) -> usize {

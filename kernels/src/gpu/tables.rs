@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::page::Page;
-use crate::device::Cursor;
 use crate::op::Rope;
+use crate::types::Cursor;
 
 /// The tables of the ropes in use.
 #[derive(Default)]

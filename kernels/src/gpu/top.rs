@@ -3,18 +3,20 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::exec::{Dispatch, Operand, Operands, Words};
+use super::dispatch::{Dispatch, Operand, Operands, Words};
 use super::reading::{Reading, landing};
 use super::recorder::Recorder;
-use super::selftest::try_order;
+use super::selftest::value;
 use super::shader::{IMMEDIATE_BYTES, Kernel, SHARD};
-use super::{Gpu, Storage};
-use crate::program::Element;
-use crate::top::merged;
-
-/// Where kernels leave words for the host, and for how many there is room.
-pub(super) type Found = Option<(usize, Arc<Storage>)>;
+use super::storage::Storage;
+use super::{Found, Gpu};
+use crate::fault::DeviceError;
+use crate::quant::Quant;
+use crate::rng::SplitMix64;
+use crate::top::{merged, top};
+use crate::types::Element;
 
 /// A logit that was chosen, on its way to the host.
 pub(crate) struct Chosen {
@@ -81,7 +83,7 @@ impl Gpu {
         }
     }
 
-    pub(super) fn top_untried(
+    fn top_untried(
         &self,
         logits: &Arc<Storage>,
         first: usize,
@@ -103,7 +105,7 @@ impl Gpu {
     }
 
     /// Id and key of the largest, to the elements from `at` on of `found`.
-    pub(super) fn argmax_untried(
+    fn argmax_untried(
         &self,
         logits: &Arc<Storage>,
         first: usize,
@@ -151,4 +153,33 @@ impl Gpu {
         let group = recorder.bind_group(context, &pipeline, &dispatch, &storages);
         recorder.dispatch(context, &pipeline, &group, &dispatch);
     }
+}
+
+/// Tries a kernel that orders logits, which no program calls, when it is needed first.
+fn try_order(gpu: &Gpu, kernel: Kernel) {
+    let mut tried = gpu.tried.lock();
+    if !tried.kernels.insert(kernel) {
+        return;
+    }
+    let start = Instant::now();
+    let mut random = SplitMix64(7);
+    // More than a shard of them, and one that is no number.
+    let mut row: Vec<f32> = (0..SHARD + 5).map(|_| value(&mut random)).collect();
+    row[1] = f32::NAN;
+    let logits = gpu.zeroed(&[(1, row.len())], Element::Value(Quant::F32)).remove(0);
+    let chosen = gpu.zeroed(&[(2, 1)], Element::Id).remove(0);
+    gpu.write(&logits, 0, &row);
+    let expected = top(&row, 5);
+    let right = if kernel == Kernel::Top {
+        gpu.top_untried(&logits, 0, row.len(), 5) == expected
+    } else {
+        let mut words = [[u32::MAX; 2]];
+        gpu.argmax_untried(&logits, 0, row.len(), &chosen, 0);
+        gpu.read_ids(&chosen, 0, words.as_flattened_mut());
+        gpu.fault().is_none() && merged(&words, 1)[0] == expected[0]
+    };
+    if !right {
+        gpu.context.fail(DeviceError::SelfTest { kernel: kernel.name(), off_by: 1.0 });
+    }
+    tried.spent += start.elapsed();
 }

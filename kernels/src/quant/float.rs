@@ -1,6 +1,6 @@
 //! F32, F16, BF16: no blocks, one weight after another, little-endian.
 
-use super::Format;
+use super::format::Format;
 use half::{bf16, f16};
 
 pub(super) const F32: Format = Format {

@@ -10,7 +10,7 @@
 //! Weight i < 16 is the low nibble of `qs[i]`, weight 16 + i its high nibble; bit i of `qh` is
 //! the fifth bit of weight i.
 
-use super::{Format, f16_at, f16_bytes, inverse};
+use super::format::{Format, f16_at, f16_bytes, inverse};
 
 const LEN: usize = 32;
 const HALF: usize = LEN / 2;

@@ -9,12 +9,15 @@
 //! Legend for the layouts: bytes in order, `d` a little-endian f16 scale, `qs` the low bits.
 
 mod float;
+mod format;
 mod k;
 mod legacy;
 mod q4_k;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+
+use format::Format;
 
 /// A block type. The names are ggml's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,22 +45,6 @@ pub enum Quant {
     Q5_K,
     /// 6 bits, 8-bit scales per 16 under one f16 per 256: 6.5625 bits a weight.
     Q6_K,
-}
-
-/// Values to whole blocks, appended.
-type Quantize = fn(&[f32], &mut Vec<u8>);
-
-/// What a block type is: one row of the table.
-struct Format {
-    name: &'static str,
-    /// The type's number in GGUF tensor records.
-    ggml_type: u32,
-    block_len: usize,
-    block_bytes: usize,
-    /// Whole blocks to values.
-    dequantize: fn(&[u8], &mut [f32]),
-    /// `None`: read-only type.
-    quantize: Option<Quantize>,
 }
 
 impl Quant {
@@ -155,26 +142,6 @@ impl Quant {
         out.reserve(bytes);
         quantize(values, out);
     }
-}
-
-/// The f16 at byte `at` of a block.
-fn f16_at(block: &[u8], at: usize) -> f32 {
-    half::f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
-}
-
-/// A scale as it is stored.
-fn f16_bytes(value: f32) -> [u8; 2] {
-    half::f16::from_f32(value).to_le_bytes()
-}
-
-/// The inverse of a scale; 0 for the block of zeros.
-fn inverse(scale: f32) -> f32 {
-    if scale == 0.0 { 0.0 } else { 1.0 / scale }
-}
-
-/// Rounds to nearest, ties to even, as ggml's `nearest_int` does in its range of ±2²².
-fn nearest(value: f32) -> i32 {
-    value.round_ties_even() as i32
 }
 
 #[cfg(test)]

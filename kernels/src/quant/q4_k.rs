@@ -3,8 +3,8 @@
 //! Bytes: `d`, `dmin`, `scales[12]` (see [`super::k`]), `qs[128]`. Value in run j:
 //! `d scale[j] q - dmin min[j]`. Each 32 bytes of `qs` hold two runs: low nibbles, high nibbles.
 
+use super::format::{Format, f16_at, f16_bytes, nearest};
 use super::k::{LEN, pack_scales, unpack_scales};
-use super::{Format, f16_at, f16_bytes, nearest};
 
 const RUN: usize = 32;
 const MAX: f32 = 15.0;

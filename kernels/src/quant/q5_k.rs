@@ -3,8 +3,8 @@
 //! Bytes: `d`, `dmin`, `scales[12]` (see [`super::k`]), `qh[32]`, `qs[128]`. Bit j of `qh[i]` is
 //! the fifth bit of weight i of run j. Value in run j: `d scale[j] q - dmin min[j]`.
 
+use super::format::{Format, f16_at};
 use super::k::{LEN, unpack_scales};
-use super::{Format, f16_at};
 
 const RUN: usize = 32;
 

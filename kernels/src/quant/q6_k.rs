@@ -5,8 +5,7 @@
 //! weight 32 c + i has low nibble c / 2 (0 low, 1 high) of `ql[32 (c % 2) + i]` and the bit pair
 //! c of `qh[i]`.
 
-use super::Format;
-use super::f16_at;
+use super::format::{Format, f16_at};
 use super::k::LEN;
 
 pub(super) const Q6_K: Format = Format {

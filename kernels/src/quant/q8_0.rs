@@ -1,6 +1,6 @@
 //! Q8_0: 32 weights under one scale. Bytes: `d`, `qs[32]` (signed). Value: `d q`.
 
-use super::{Format, f16_at, f16_bytes, inverse};
+use super::format::{Format, f16_at, f16_bytes, inverse};
 
 pub(super) const Q8_0: Format = Format {
     name: "Q8_0",

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 use sapwood_kernels::cpu::Isa;
-use sapwood_kernels::reference::{self, Dual, Real, Tensor, Tensors};
+use sapwood_kernels::dual::{Dual, Real};
+use sapwood_kernels::reference::{self, Tensor, Tensors};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::*;
 
 /// How far a device may be from the reference, relative to the largest value of the output.
@@ -20,25 +22,9 @@ pub mod tolerance {
     pub const INT8: f64 = 2e-2;
 }
 
-/// SplitMix64: repeatable operands.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// In -1..1, exact in f32.
-    pub fn value(&mut self) -> f64 {
-        f64::from(((self.next() >> 40) as f32) / (1 << 23) as f32 - 1.0)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
+/// In -1..1, exact in f32.
+pub fn signed(rng: &mut SplitMix64) -> f64 {
+    rng.signed().into()
 }
 
 pub type Operands = Vec<(Slot, Tensor<f64>)>;
@@ -52,7 +38,7 @@ pub fn operands(
     vocabulary: usize,
     seed: u64,
 ) -> Operands {
-    let mut rng = Rng(seed);
+    let mut rng = SplitMix64(seed);
     let bound = program.slots().filter(|&slot| program.desc(slot).role != Role::Scratch);
     bound
         .map(|slot| {
@@ -67,13 +53,13 @@ pub fn operands(
                 Element::Id if target && t % 3 == 2 => f64::from(NO_TARGET),
                 Element::Id => rng.below(vocabulary) as f64,
                 Element::Value(_) if desc.role == Role::State => 0.0,
-                Element::Value(_) if desc.name.contains("norm") => 1.0 + 0.25 * rng.value(),
-                Element::Value(_) if desc.name.contains("factors") => 1.5 + rng.value(),
+                Element::Value(_) if desc.name.contains("norm") => 1.0 + 0.25 * signed(&mut rng),
+                Element::Value(_) if desc.name.contains("factors") => 1.5 + signed(&mut rng),
                 // Weights of unit gain keep every value near 1.
                 Element::Value(_) if desc.role == Role::Weight => {
-                    rng.value() * (3.0 / desc.cols as f64).sqrt()
+                    signed(&mut rng) * (3.0 / desc.cols as f64).sqrt()
                 }
-                Element::Value(_) => rng.value(),
+                Element::Value(_) => signed(&mut rng),
             });
             (slot, quantized(desc, tensor))
         })
@@ -105,29 +91,29 @@ fn bytes(quant: Quant, tensor: &Tensor<f64>) -> Vec<u8> {
 
 /// Blocks of random bits under sound scales, and their values: about as large as `gain`.
 pub fn blocks(quant: Quant, rows: usize, cols: usize, gain: f64) -> (Vec<u8>, Tensor<f64>) {
-    let mut rng = Rng(3);
+    let mut rng = SplitMix64(3);
     let count = rows * cols / quant.block_len();
     let mut bytes = Vec::new();
     for _ in 0..count {
-        let mut block: Vec<u8> = (0..quant.block_bytes()).map(|_| rng.next() as u8).collect();
+        let mut block: Vec<u8> = (0..quant.block_bytes()).map(|_| rng.bits() as u8).collect();
         let mut put = |at: usize, value: f64| {
             block[at..at + 2].copy_from_slice(&f16::from_f64(gain * value).to_le_bytes());
         };
         match quant {
-            Quant::F32 => block = ((gain * rng.value()) as f32).to_le_bytes().to_vec(),
-            Quant::F16 => put(0, rng.value()),
-            Quant::BF16 => block = bf16::from_f64(gain * rng.value()).to_le_bytes().to_vec(),
-            Quant::Q4_0 | Quant::Q5_0 => put(0, 0.1 * rng.value()),
-            Quant::Q8_0 => put(0, 0.01 * rng.value()),
+            Quant::F32 => block = ((gain * signed(&mut rng)) as f32).to_le_bytes().to_vec(),
+            Quant::F16 => put(0, signed(&mut rng)),
+            Quant::BF16 => block = bf16::from_f64(gain * signed(&mut rng)).to_le_bytes().to_vec(),
+            Quant::Q4_0 | Quant::Q5_0 => put(0, 0.1 * signed(&mut rng)),
+            Quant::Q8_0 => put(0, 0.01 * signed(&mut rng)),
             Quant::Q4_1 | Quant::Q5_1 => {
-                put(0, 0.1 * rng.value());
-                put(2, 0.1 * rng.value());
+                put(0, 0.1 * signed(&mut rng));
+                put(2, 0.1 * signed(&mut rng));
             }
             Quant::Q4_K | Quant::Q5_K => {
-                put(0, 1e-3 * rng.value());
-                put(2, 1e-3 * rng.value());
+                put(0, 1e-3 * signed(&mut rng));
+                put(2, 1e-3 * signed(&mut rng));
             }
-            Quant::Q6_K => put(208, 1e-4 * rng.value()),
+            Quant::Q6_K => put(208, 1e-4 * signed(&mut rng)),
         }
         bytes.extend(block);
     }

@@ -5,7 +5,7 @@
 //! no loss has a hand-made gradient. Losses on pairs of sequences (DPO and its kin) fit the same
 //! shape: a group then has two members.
 
-use sapwood_kernels::reference::{Dual, Real};
+use sapwood_kernels::dual::{Dual, Real};
 
 /// Which loss a group of sequences is trained with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::{Device, Quant};
 use sapwood_models::{Adapter, AdapterFile, LoraConfig, Model, Sequence, Stop};
 use sapwood_peers::compare::{CHANCE, nmse};
 use sapwood_peers::data;
 use sapwood_peers::llama::Llama;
 use sapwood_peers::quantize::{Recipe, quantize};
-use sapwood_peers::random::{BYTE_TOKENS, Random, Shape, write_adapter, write_model};
+use sapwood_peers::random::{BYTE_TOKENS, Shape, write_adapter, write_model};
 
 /// Errors of our logits to llama.cpp's with the adapter in both.
 struct Errors {
@@ -41,7 +42,7 @@ impl Errors {
 }
 
 fn compare(base: &Path, file: &Path, adapter: &Adapter, model: &Model) -> Errors {
-    let mut random = Random::new(41);
+    let mut random = SplitMix64(41);
     let ids: Vec<u32> = (0..96).map(|_| random.below(BYTE_TOKENS) as u32).collect();
     let (prompt, rest) = ids.split_at(64);
     let run = |adapter: Option<&Adapter>| {
@@ -109,7 +110,7 @@ fn an_adapter_trained_here_works_in_llama_cpp() {
         let model = Model::open(&base, &Device::cpu(Some(data::THREADS))).unwrap();
         let config = LoraConfig { rank: 4, ..LoraConfig::default() };
         let mut adapter = model.new_adapter(&config, 44);
-        let mut random = Random::new(45);
+        let mut random = SplitMix64(45);
         let ids: Vec<u32> = (0..40).map(|_| random.below(BYTE_TOKENS) as u32).collect();
         let sequence = Sequence::after_prompt(ids, 10);
         let stop = Stop::new();

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::{Device, Quant};
 use sapwood_models::Model;
 use sapwood_peers::compare::{CHANCE, nmse};
 use sapwood_peers::data;
 use sapwood_peers::llama::Llama;
 use sapwood_peers::quantize::{Recipe, quantize};
-use sapwood_peers::random::{BYTE_TOKENS, Random, Shape, write_model};
+use sapwood_peers::random::{BYTE_TOKENS, Shape, write_model};
 
 const PROMPT: usize = 64;
 const DECODE: usize = 64;
@@ -19,7 +20,7 @@ type Logits = Vec<f32>;
 
 /// Random tokens, so that no early difference can grow through sampling.
 fn tokens(vocab: usize, seed: u64) -> Vec<u32> {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64(seed);
     (0..PROMPT + DECODE).map(|_| random.below(vocab) as u32).collect()
 }
 

@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::{Gguf, Special, Tokenizer};
 use sapwood_peers::data;
 use sapwood_peers::llama::Llama;
-use sapwood_peers::random::Random;
 
 const TEXTS: usize = 1500;
 
@@ -74,7 +74,7 @@ const UNICODE_16: [RangeInclusive<char>; 8] = [
     '\u{a7da}'..='\u{a7dc}',
 ];
 
-fn text(random: &mut Random) -> String {
+fn text(random: &mut SplitMix64) -> String {
     let mut text = String::new();
     for _ in 0..=random.below(24) {
         match random.below(12) {
@@ -109,7 +109,7 @@ fn random_texts_have_the_same_tokens() {
         let bytes = std::fs::read(&path).unwrap();
         let ours = Tokenizer::from_gguf(&Gguf::parse(&bytes).unwrap()).unwrap();
         let llama = Llama::open_vocabulary(&path).unwrap();
-        let mut random = Random::new(31);
+        let mut random = SplitMix64(31);
         let mut differ = 0;
         for number in 0..TEXTS {
             let text = text(&mut random);

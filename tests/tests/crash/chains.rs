@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use sapwood::disk::sim::{self, FaultKind, Image, Moment, Power};
+use sapwood_kernels::rng::SplitMix64;
 
 use super::machine::{Machine, Op, Wreck};
 use super::model::Model;
@@ -13,27 +14,6 @@ use super::world::{Fault, Faulty};
 const SAMPLES: [usize; 3] = [12, 6, 4];
 /// Successive failures that are listed. Random ones go further.
 pub const DEPTH: usize = 3;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.draw() % bound as u64) as usize
-    }
-
-    fn one_in(&mut self, odds: u64) -> bool {
-        self.draw().is_multiple_of(odds)
-    }
-}
 
 /// What the device was like before the first call of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,11 +137,11 @@ pub fn sequences(alphabet: &[Op], longest: usize) -> Vec<Vec<Op>> {
 /// A life of one device, drawn by a seed: calls, failures of its disk, and crashes, up to four in a
 /// row, each while recovering from the one before. Returns the crashes.
 pub fn life(seed: u64, calls: usize, tell: bool) -> Result<u64, String> {
-    let mut rng = Rng(seed);
+    let mut rng = SplitMix64(seed);
     let mut machine = Machine::new(Fault::None, false);
     let mut crashes = 0;
     for _ in 0..calls {
-        if rng.one_in(6) {
+        if rng.below(6) == 0 {
             arm(&mut machine, &mut rng);
         }
         let op = Op::ALL[rng.below(Op::ALL.len())];
@@ -170,14 +150,14 @@ pub fn life(seed: u64, calls: usize, tell: bool) -> Result<u64, String> {
         }
         let told = |why: String| format!("seed {seed}, {op:?}: {why}");
         machine.act(op).map_err(told)?;
-        if machine.dead() || rng.one_in(8) {
+        if machine.dead() || rng.below(8) == 0 {
             if tell {
                 println!("crash");
             }
             let (next, more) = crash(machine, &mut rng).map_err(told)?;
             machine = next;
             crashes += more;
-        } else if machine.faulty && machine.sim().struck() && rng.one_in(2) {
+        } else if machine.faulty && machine.sim().struck() && rng.below(2) == 0 {
             // The disk is well again.
             machine.sim().fail(None);
             machine.faulty = false;
@@ -187,29 +167,29 @@ pub fn life(seed: u64, calls: usize, tell: bool) -> Result<u64, String> {
     Ok(crashes)
 }
 
-fn arm(machine: &mut Machine, rng: &mut Rng) {
-    let halfway = rng.one_in(2);
+fn arm(machine: &mut Machine, rng: &mut SplitMix64) {
+    let halfway = rng.below(2) == 0;
     let death = FaultKind::Death { halfway };
     let kinds = [death, death, FaultKind::Io, FaultKind::StorageFull, FaultKind::Denied];
     let kind = kinds[rng.below(kinds.len())];
-    let forever = kind == death || rng.one_in(3);
-    let at = machine.sim().operations() + rng.draw() % 60;
+    let forever = kind == death || rng.below(3) == 0;
+    let at = machine.sim().operations() + rng.bits() % 60;
     machine.sim().fail(Some(sim::Fault { at, kind, forever }));
     machine.faulty = true;
 }
 
 /// The end of a process, or of the power, and all that comes of it.
-fn crash(machine: Machine, rng: &mut Rng) -> Result<(Machine, u64), String> {
+fn crash(machine: Machine, rng: &mut SplitMix64) -> Result<(Machine, u64), String> {
     // A call that was cut short has left its choices in the model.
     let mut model = machine.model.clone();
     let mut wreck = wreck(machine.sim().image(), machine.keys.held(), rng);
     let mut crashes = 1;
     loop {
-        let patient = crashes < 4 && rng.one_in(2);
+        let patient = crashes < 4 && rng.below(2) == 0;
         let disk = sim::SimDisk::from_image(wreck.image.clone());
         if patient {
-            let kind = FaultKind::Death { halfway: rng.one_in(2) };
-            let at = rng.draw() % 40;
+            let kind = FaultKind::Death { halfway: rng.below(2) == 0 };
+            let at = rng.bits() % 40;
             disk.fail(Some(sim::Fault { at, kind, forever: true }));
         }
         let keys = super::keys::Keys::on(&disk, wreck.held.clone(), Fault::None);
@@ -230,11 +210,11 @@ fn crash(machine: Machine, rng: &mut Rng) -> Result<(Machine, u64), String> {
     }
 }
 
-fn wreck(image: Image, held: super::keys::Held, rng: &mut Rng) -> Wreck {
-    if rng.one_in(2) {
+fn wreck(image: Image, held: super::keys::Held, rng: &mut SplitMix64) -> Wreck {
+    if rng.below(2) == 0 {
         return Wreck { image, held, power: false };
     }
-    let mut images = image.after_power(Power { samples: 6, seed: rng.draw() });
+    let mut images = image.after_power(Power { samples: 6, seed: rng.bits() });
     let image = images.swap_remove(rng.below(images.len()));
     Wreck { image, held, power: true }
 }

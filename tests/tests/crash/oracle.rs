@@ -16,9 +16,9 @@ use sapwood::journal::{Consent, Feedback, Journal, Limits, Record, Tombstone};
 use sapwood::seal::Seal;
 use sapwood::signal::Signal;
 use sapwood::store::{Digest, Meta, N_HEALTHY, N_TRIES, Reason, State, Store, Trial, digest_of};
+use sapwood_kernels::rng::SplitMix64;
 
 use super::BASE;
-use super::chains::Rng;
 
 /// By the order in which they came: the reply, and the text.
 const NOTES: TableDefinition<'_, u64, (u128, &str)> = TableDefinition::new("notes");
@@ -450,8 +450,8 @@ impl Other {
     }
 }
 
-fn draw(rng: &mut Rng, count: u64, answers: &Answers, ever: &[Digest]) -> Call {
-    let one = |rng: &mut Rng, state: State| {
+fn draw(rng: &mut SplitMix64, count: u64, answers: &Answers, ever: &[Digest]) -> Call {
+    let one = |rng: &mut SplitMix64, state: State| {
         let all: Vec<_> = answers.live.iter().filter(|known| known.1 == code(state)).collect();
         (!all.is_empty()).then(|| all[rng.below(all.len())].0)
     };
@@ -486,7 +486,7 @@ fn draw(rng: &mut Rng, count: u64, answers: &Answers, ever: &[Digest]) -> Call {
 /// So many calls to both. Returns how many were allowed.
 fn compare(seed: u64, calls: u64, path: &Path) -> u64 {
     let (mut ours, mut other) = (Ours::open(SimDisk::new()), Other::open(path));
-    let (mut rng, mut ever, mut allowed) = (Rng(seed), Vec::new(), 0);
+    let (mut rng, mut ever, mut allowed) = (SplitMix64(seed), Vec::new(), 0);
     let mut before = Answers::default();
     for count in 0..calls {
         let call = draw(&mut rng, count, &before, &ever);

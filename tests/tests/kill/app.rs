@@ -15,10 +15,11 @@ use sapwood::sample::Sampling;
 use sapwood::signal::{Rating, Signal};
 use sapwood::store::{Digest, State, StoreError, digest_of, hex};
 use sapwood::{Budget, Config, Consent, Learner, LearnerError, Options, Outcome, Scope};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::{LoraConfig, Stop, Target};
 
 use super::keys::FolderKeys;
-use sapwood_tests::tiny::{self, Random};
+use sapwood_tests::tiny;
 
 pub const HOUR_MS: u64 = 3_600_000;
 /// How long turns are kept.
@@ -101,7 +102,7 @@ fn tell(line: impl Display) {
 pub struct App {
     home: PathBuf,
     clock: Arc<AtomicU64>,
-    random: Random,
+    random: SplitMix64,
     learner: Option<Learner>,
 }
 
@@ -109,7 +110,7 @@ impl App {
     /// Opens what is there, and tells what it found.
     pub fn open(home: &Path, now_ms: u64, seed: u64) -> App {
         let clock = Arc::new(AtomicU64::new(now_ms));
-        let mut app = App { home: home.to_owned(), clock, random: Random(seed), learner: None };
+        let mut app = App { home: home.to_owned(), clock, random: SplitMix64(seed), learner: None };
         app.reopen();
         for turn in app.learner().turns() {
             let signals = turn.signals.iter().enumerate();
@@ -233,7 +234,7 @@ impl App {
             0 => Vec::new(),
             _ => self.learner().turns().iter().map(|turn| turn.reply_id).take(2).collect(),
         };
-        let seed = self.random.next();
+        let seed = self.random.bits();
         let bytes = tiny::adapter(self.learner().model(), seed, &lineage);
         let digest = name(Some(digest_of(&bytes)));
         // Not part of the store: so that it can be tried again.
@@ -252,7 +253,7 @@ impl App {
             return; // killed before the first one was written
         }
         made.sort();
-        let path = self.random.one_of(&made);
+        let path = &made[self.random.below(made.len())];
         let bytes = fs::read(path).expect("the disk works");
         let digest = path.file_name().expect("it is a file").display().to_string();
         if name(Some(digest_of(&bytes))) != digest {
@@ -328,7 +329,7 @@ impl App {
 
     /// Time goes by: a while, or so long that segments are old enough to be joined or dropped.
     fn wait(&mut self) {
-        let hours = *self.random.one_of(&[1, 7, 13, 13]);
+        let hours = [1, 7, 13, 13][self.random.below(4)];
         self.clock.fetch_add(hours * HOUR_MS, Ordering::Relaxed);
         self.done(format_args!("wait {}", self.now_ms()));
     }

@@ -4,7 +4,6 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test has no API, and may panic")]
 
 mod app;
-
 mod keys;
 mod probation;
 #[cfg(target_os = "linux")]
@@ -18,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use sapwood_kernels::rng::SplitMix64;
+
 use app::App;
-use sapwood_tests::tiny::Random;
 use witness::{Counts, Witness};
 
 const HOME: &str = "SAPWOOD_KILL_HOME";
@@ -119,8 +119,8 @@ fn child() {
 }
 
 /// Starts the app, kills it at some instant, and listens to it until then.
-fn kill_once(home: &Path, witness: &mut Witness, random: &mut Random) -> Result<(), String> {
-    let more = [(SEED, random.next().to_string()), (NOW, witness.now_ms.to_string())];
+fn kill_once(home: &Path, witness: &mut Witness, random: &mut SplitMix64) -> Result<(), String> {
+    let more = [(SEED, random.bits().to_string()), (NOW, witness.now_ms.to_string())];
     let mut app = Process::start("child", home, &more);
     witness.starts();
     if random.below(10) < 3 {
@@ -151,7 +151,7 @@ fn kill_once(home: &Path, witness: &mut Witness, random: &mut Random) -> Result<
 
 /// Kills, on one store after the other.
 fn kill(thread: u64, kills: u64, seed: u64) -> Counts {
-    let mut random = Random(seed ^ thread << 32);
+    let mut random = SplitMix64(seed ^ thread << 32);
     let mut sum = Counts::default();
     for store in 0..kills.div_ceil(KILLS_OF_A_STORE) {
         let name = format!("kill-{thread}-{store}");

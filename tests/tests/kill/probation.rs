@@ -8,9 +8,10 @@ use sapwood::disk::Disk;
 use sapwood::disk::sim::{self, FaultKind, SimDisk};
 use sapwood::store::{Change, Digest, State};
 use sapwood::{Config, Consent, Learner};
+use sapwood_kernels::rng::SplitMix64;
 
 use super::app::{self, greedy};
-use sapwood_tests::tiny::{self, Random};
+use sapwood_tests::tiny;
 
 fn config() -> Config {
     let mut config = app::config("unused".as_ref(), Arc::new(AtomicU64::new(1_700_000_000_000)));
@@ -92,7 +93,7 @@ fn the_last_try_can_be_forgiven_too() {
 #[ignore = "long: tests/run --only crash"]
 fn a_thousand_benign_ends_take_nothing_back() {
     let (mut disk, digest) = begin();
-    let mut random = Random(7);
+    let mut random = SplitMix64(7);
     let (mut killed, mut replies) = (0, 0);
     for _ in 0..1000 {
         let learner = open(&disk);

@@ -17,11 +17,12 @@ use sapwood::disk::sim::{Image, Power, SimDisk};
 use sapwood::signal::Signal;
 use sapwood::vault::{HostKey, KeyError, KeyProvider};
 use sapwood::{Budget, Config, Consent, Erasure, Learner, Scope};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::{Special, Stop};
 use zeroize::Zeroizing;
 
 use super::{Folder, HOME, Process, app};
-use sapwood_tests::tiny::{self, Random};
+use sapwood_tests::tiny;
 
 const NOW_MS: u64 = 1_700_000_000_000;
 /// The part of the app where the secret was told, and another one.
@@ -252,7 +253,7 @@ fn forms_in_a_fresh_process(home: &Path, needles: &Needles) -> Vec<&'static str>
 
 #[test]
 fn killed_at_any_operation_it_is_in_no_file_and_in_no_memory() {
-    let mut random = Random(u64::from_le_bytes(sapwood::seal::random().unwrap()));
+    let mut random = SplitMix64(u64::from_le_bytes(sapwood::seal::random().unwrap()));
     let secret: String = (0..28).map(|_| char::from(b'a' + random.below(26) as u8)).collect();
     let needles = Needles::of(&secret);
     let folder = Folder::fast("trace");

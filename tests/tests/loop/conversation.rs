@@ -4,10 +4,11 @@ use sapwood::disk::sim::SimDisk;
 use sapwood::journal::StopReason;
 use sapwood::signal::{Part, Rating, Signal};
 use sapwood::{Config, Consent, Event, LearnerError, Prompt, Shot};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::{Message, Model, Role, Special, Stop, TokenType};
 use sapwood_tests::stop_after;
 
-use super::{Random, config, greedy, model, open};
+use super::{config, greedy, model, open};
 
 const REQUEST: &str = "Triage: my parcel has not arrived yet";
 
@@ -266,7 +267,7 @@ fn no_text_can_end_its_own_turn_or_speak_in_another_role() {
         let cut = piece.len() / 2;
         parts.extend([piece.clone(), piece[..cut].to_owned(), piece[cut..].to_owned()]);
     }
-    let mut random = Random(11);
+    let mut random = SplitMix64(11);
     for _ in 0..400 {
         let length = 1 + random.below(9);
         let text: String = (0..length).map(|_| &*parts[random.below(parts.len())]).collect();

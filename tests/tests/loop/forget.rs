@@ -6,10 +6,11 @@ use std::time::Duration;
 use sapwood::disk::sim::SimDisk;
 use sapwood::store::{Digest, State};
 use sapwood::{Budget, Learner, Outcome, Scope};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::{LoraConfig, Model, Provenance, Stop, Target};
 
 use super::training::{LONG, resume, slice, taught};
-use super::{Random, config, open};
+use super::{config, open};
 
 /// An adapter with a history: random, but with `parent` and `lineage` in its provenance.
 pub(super) fn adapter(
@@ -19,7 +20,7 @@ pub(super) fn adapter(
     lineage: &[u128],
 ) -> Vec<u8> {
     let lora = LoraConfig { rank: 1, alpha: 1.0, targets: vec![Target::O] };
-    let mut random = Random(seed);
+    let mut random = SplitMix64(seed);
     let values = model.new_adapter(&lora, seed).values();
     let values: Vec<f32> = values.iter().map(|_| random.signed() * 0.1).collect();
     let provenance = Provenance {

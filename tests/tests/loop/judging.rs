@@ -12,10 +12,11 @@ use sapwood::learn::split::Shares;
 use sapwood::signal::Signal;
 use sapwood::store::{Digest, State, StoreError};
 use sapwood::{Budget, Config, Consent, Learner, LearnerError, Outcome, SliceReport};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::Stop;
 
 use super::training::{LONG, training_config};
-use super::{Random, greedy, open};
+use super::{greedy, open};
 
 const STEPS: u32 = 12;
 
@@ -143,7 +144,7 @@ fn a_stop_at_any_look_while_judging_is_obeyed_and_costs_no_bit() {
     let (_, learner) = resume(&image);
     let trained = Budget { time: LONG, steps: Some(STEPS - 1) };
     assert_eq!(learner.train_slice(trained, &Stop::new()).unwrap().step, STEPS - 1);
-    let (mut random, mut cuts) = (Random(5), 0);
+    let (mut random, mut cuts) = (SplitMix64(5), 0);
     let longest = Arc::default();
     let report = loop {
         let stop = stop_at(random.below(100), &longest);

@@ -29,6 +29,7 @@ use sapwood::disk::sim::SimDisk;
 use sapwood::sample::Sampling;
 use sapwood::{Config, Learner, Options};
 use sapwood_kernels::Device;
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::{EMBEDDED, LoraConfig, Mapped, Model, Provenance, Target};
 
 const KEY: [u8; 32] = [7; 32];
@@ -53,33 +54,10 @@ fn greedy(max_tokens: usize) -> Options {
     Options { sampling: Sampling::greedy(), max_tokens, record: true }
 }
 
-/// Deterministic pseudo-random numbers (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `n`.
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// Uniform within ±1.
-    fn signed(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
-}
-
 /// The file of an adapter with random values, strong enough to change what the model says.
 fn adapter_bytes(model: &Model, seed: u64) -> Vec<u8> {
     let lora = LoraConfig { rank: 1, alpha: 1.0, targets: vec![Target::O, Target::Down] };
-    let mut random = Random(seed);
+    let mut random = SplitMix64(seed);
     let values = model.new_adapter(&lora, seed).values();
     let values: Vec<f32> = values.iter().map(|_| random.signed() * 0.5).collect();
     let provenance = Provenance {

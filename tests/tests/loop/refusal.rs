@@ -12,12 +12,13 @@ use sapwood::signal::Signal;
 use sapwood::store::StoreError;
 use sapwood::vault::{HostKey, KeyError, VaultError};
 use sapwood::{Config, Consent, Learner, LearnerError};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_kernels::{Device, Quant};
 use sapwood_models::{
     AdapterError, ArchError, EMBEDDED, Gguf, GgufError, GgufWriter, Mapped, Model, ModelError,
 };
 
-use super::{Random, adapter_bytes, config, greedy, model, open};
+use super::{adapter_bytes, config, greedy, model, open};
 
 fn open_model(bytes: Vec<u8>) -> Result<Model, ModelError> {
     let open = || Model::from_mapped(Mapped::from_vec(bytes), &Device::cpu(Some(1)));
@@ -110,7 +111,7 @@ fn a_file_that_is_no_adapter_is_refused() {
     let disk = SimDisk::new();
     let (learner, turns) = with_one_turn(&disk);
     let good = adapter_bytes(learner.model(), 1);
-    let mut random = Random(5);
+    let mut random = SplitMix64(5);
     let cuts = (0..60).map(|_| good[..random.below(good.len())].to_vec());
     let nothing = sapwood_models::LoraConfig::default();
     let untrained = learner.model().new_adapter(&nothing, 1);
@@ -127,7 +128,7 @@ fn a_file_that_is_no_adapter_is_refused() {
 
 #[test]
 fn a_model_file_cut_anywhere_is_refused() {
-    let mut random = Random(3);
+    let mut random = SplitMix64(3);
     let header = after("output_norm.weight");
     let mut cuts: Vec<usize> = (0..32).chain([EMBEDDED.len() - 1, EMBEDDED.len() / 2]).collect();
     cuts.extend((0..40).map(|_| random.below(header)));
@@ -161,9 +162,9 @@ fn a_hostile_header_neither_panics_nor_takes_memory() {
 
     // Any byte of the header may be anything; what still opens has to compute without a panic.
     let end = after("output_norm.weight") + 64;
-    let (mut random, mut refused) = (Random(9), 0);
+    let (mut random, mut refused) = (SplitMix64(9), 0);
     for _ in 0..150 {
-        let file = with(random.below(end), &[random.next() as u8]);
+        let file = with(random.below(end), &[random.bits() as u8]);
         match open_model(file) {
             Err(_) => refused += 1,
             Ok(model) => {

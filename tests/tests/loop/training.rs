@@ -9,10 +9,11 @@ use sapwood::learn::split::Shares;
 use sapwood::learn::trigger;
 use sapwood::signal::Signal;
 use sapwood::{Budget, Config, Consent, Learner, Outcome, SliceReport};
+use sapwood_kernels::rng::SplitMix64;
 use sapwood_models::Stop;
 use sapwood_tests::stop_after;
 
-use super::{Random, config, greedy, open};
+use super::{config, greedy, open};
 
 pub(super) const STEPS: u32 = 4;
 pub(super) const LONG: Duration = Duration::from_secs(600);
@@ -158,7 +159,7 @@ fn a_stop_at_any_look_changes_no_bit_and_no_count() {
     }
     // Cut again and again, mostly before the update is whole.
     for seed in 0..2 {
-        let mut random = Random(seed);
+        let mut random = SplitMix64(seed);
         let cuts: Vec<u64> = (0..12).map(|_| random.below(looks as usize / 3) as u64).collect();
         let learner = resume(&image, STEPS).1;
         same(in_slices(&learner, cuts.iter().map(|&n| stop_after(n))), &format!("{cuts:?}"));

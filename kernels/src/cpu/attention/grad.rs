@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::{BLOCK, Shape, View, part_tokens};
-use crate::cpu::Cx;
+use crate::cpu::cx::Cx;
 use crate::cpu::lanes::{get, put};
 use crate::cpu::pool::{Part, Split};
 use crate::cpu::product::{Into, pack, pack_transposed, packed_len, product};

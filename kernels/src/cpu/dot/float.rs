@@ -1,6 +1,6 @@
 //! F32, F16, BF16: widened to f32 and multiplied with f32 activations.
 
-use super::{ROWS, cut};
+use super::blocks::{ROWS, at, cut};
 use crate::cpu::simd::Simd;
 use half::{bf16, f16};
 
@@ -28,7 +28,7 @@ impl Float for F32 {
     }
 
     fn one(bytes: &[u8]) -> f32 {
-        f32::from_le_bytes(*super::at(bytes, 0))
+        f32::from_le_bytes(*at(bytes, 0))
     }
 }
 
@@ -41,7 +41,7 @@ impl Float for F16 {
     }
 
     fn one(bytes: &[u8]) -> f32 {
-        f16::from_le_bytes(*super::at(bytes, 0)).to_f32()
+        f16::from_le_bytes(*at(bytes, 0)).to_f32()
     }
 }
 
@@ -54,7 +54,7 @@ impl Float for BF16 {
     }
 
     fn one(bytes: &[u8]) -> f32 {
-        bf16::from_le_bytes(*super::at(bytes, 0)).to_f32()
+        bf16::from_le_bytes(*at(bytes, 0)).to_f32()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Q4_K, Q5_K, Q6_K: a block is eight runs. Layouts: `crate::quant::{q4_k, q5_k, q6_k}`.
 
-use super::{Activations, Blocks, GROUP, Pair, ROWS, RUN, at, cut};
+use super::blocks::{Activations, Blocks, GROUP, Pair, ROWS, RUN, at, cut};
 use crate::cpu::simd::Simd;
 use std::hint::black_box;
 use std::marker::PhantomData;

@@ -1,6 +1,6 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: a block is one run. Layouts: `crate::quant::legacy`.
 
-use super::{Activations, Blocks, GROUP, Pair, ROWS, RUN, at, cut};
+use super::blocks::{Activations, Blocks, GROUP, Pair, ROWS, RUN, at, cut};
 use crate::cpu::simd::Simd;
 use std::hint::black_box;
 use std::marker::PhantomData;

@@ -8,14 +8,18 @@
 //! Activations are rounded to int8 with one scale per 32 ([`Activations`]), for every type: error
 //! at most 1/254 of the largest magnitude among the 32.
 
+mod blocks;
 mod float;
 mod k;
 mod legacy;
 
-use super::gemm::Weight;
+pub(super) use blocks::{Quantize, RUN, activation_floats};
+
 use super::pool::Part;
 use super::simd::{Kernel, Simd};
+use super::weight::Weight;
 use crate::quant::Quant;
+use blocks::{Activations, Blocks, GROUP, ROWS, cut};
 use std::ops::Range;
 
 /// Calls `$function::<_, Type, …>(args)` for the type of a run-time [`Quant`] other than F32, F16,
@@ -62,153 +66,6 @@ macro_rules! with_blocks {
 
 // After the macro that it uses.
 pub(crate) mod tile;
-
-/// Weights in a run: the unit of all loops here.
-pub(crate) const RUN: usize = 32;
-/// Runs that are multiplied together, so that their scales are handled as one vector.
-const GROUP: usize = 8;
-/// Rows that are multiplied at once.
-const ROWS: usize = 4;
-
-/// One token's activations in int8: per run, 32 quants, minus their sums by fours, the scale, and
-/// the scaled sum of all.
-#[derive(Clone, Copy)]
-pub(crate) struct Activations<'a> {
-    quants: &'a [[i8; RUN]],
-    sums: &'a [[i32; 8]],
-    scales: &'a [f32],
-    totals: &'a [f32],
-}
-
-/// Floats of scratch for the int8 form of `cols` activations.
-pub(crate) fn activation_floats(cols: usize) -> usize {
-    cols.div_ceil(RUN) * (8 + 8 + 1 + 1)
-}
-
-impl<'a> Activations<'a> {
-    /// The activations that [`Quantize`] left in `scratch`.
-    pub(crate) fn of(scratch: &'a [f32], cols: usize) -> Activations<'a> {
-        let runs = cols / RUN;
-        let (quants, rest) = scratch.split_at(8 * runs);
-        let (sums, rest) = rest.split_at(8 * runs);
-        let (scales, rest) = rest.split_at(runs);
-        Activations {
-            quants: bytemuck::cast_slice(quants),
-            sums: bytemuck::cast_slice(sums),
-            scales,
-            totals: &rest[..runs],
-        }
-    }
-}
-
-/// Rounds one token's activations, a multiple of 32 of them, to int8.
-pub(crate) struct Quantize<'a> {
-    pub(crate) x: &'a [f32],
-    pub(crate) to: &'a mut [f32],
-}
-
-impl Kernel for Quantize<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        quantize(s, self.x, self.to);
-    }
-}
-
-#[inline(always)]
-fn quantize<S: Simd>(s: S, x: &[f32], scratch: &mut [f32]) {
-    assert!(x.len().is_multiple_of(RUN));
-    let runs = x.len() / RUN;
-    let (quants, rest) = scratch.split_at_mut(8 * runs);
-    let (sums, rest) = rest.split_at_mut(8 * runs);
-    let (scales, totals) = rest.split_at_mut(runs);
-    let quants: &mut [[i8; RUN]] = bytemuck::cast_slice_mut(quants);
-    let sums: &mut [[i32; 8]] = bytemuck::cast_slice_mut(sums);
-    for (i, x) in x.as_chunks::<RUN>().0.iter().enumerate() {
-        let scale = round_run(s, x, &mut quants[i]);
-        let mut total = 0;
-        for (sum, q) in sums[i].iter_mut().zip(quants[i].as_chunks::<4>().0) {
-            *sum = -q.iter().map(|&q| i32::from(q)).sum::<i32>();
-            total -= *sum;
-        }
-        scales[i] = scale;
-        totals[i] = scale * total as f32;
-    }
-}
-
-/// Rounds 32 activations to int8; yields their scale.
-#[inline(always)]
-fn round_run<S: Simd>(s: S, x: &[f32; RUN], quants: &mut [i8; RUN]) -> f32 {
-    let mut most = s.zero();
-    for x in x.chunks_exact(S::LANES) {
-        let x = s.load(x);
-        most = s.max(most, s.max(x, s.sub(s.zero(), x)));
-    }
-    let scale = s.max_lane(most) / 127.0;
-    let inverse = s.splat(if scale > 0.0 { 1.0 / scale } else { 0.0 });
-    // Adding 1.5 × 2²³ rounds to an integer and leaves it in the low bits.
-    let shift = s.splat(12_582_912.0);
-    let mut shifted = [0.0; RUN];
-    for (x, y) in x.chunks_exact(S::LANES).zip(shifted.chunks_exact_mut(S::LANES)) {
-        s.store(s.fma(s.load(x), inverse, shift), y);
-    }
-    *quants = shifted.map(|y| y.to_bits() as i8);
-    scale
-}
-
-/// The two floats of a run of quants.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pair {
-    /// The scale; the second is not used.
-    Scale,
-    /// The scale, and what is added to each scaled quant.
-    ScaleMin,
-    /// The scales of the first and of the last 16.
-    Halves,
-}
-
-/// A block type as runs of 32 quants.
-trait Blocks {
-    /// Bytes of a block.
-    const BYTES: usize;
-    /// Runs in a block.
-    const RUNS: usize;
-
-    /// Adds to `sums` the products of four rows with the activations of `N` runs from `run` on:
-    /// eight runs, or four or one of a type whose blocks are single runs.
-    fn dot<S: Simd, const N: usize>(
-        s: S,
-        rows: [&[u8]; ROWS],
-        x: &Activations<'_>,
-        run: usize,
-        sums: [S::F8; ROWS],
-    ) -> [S::F8; ROWS];
-
-    /// What is taken off a quant that [`Blocks::unpack`] gives is 2ⁿ, or nothing.
-    const SHIFT: Option<u32>;
-    /// What a run's pair is.
-    const PAIR: Pair;
-
-    /// The quants of all runs of the block as unsigned bytes, and a pair of floats for each run.
-    fn unpack<S: Simd>(s: S, block: &[u8], to: &mut [[u8; RUN]], pairs: &mut [[f32; 2]]);
-
-    /// The values of some runs of the block.
-    fn expand<S: Simd>(s: S, block: &[u8], runs: Range<usize>, to: &mut [[f32; RUN]]);
-}
-
-/// Some bytes of each row. (Spelled out: `map` with a closure may become a call.)
-#[inline(always)]
-fn cut(rows: [&[u8]; ROWS], from: usize, len: usize) -> [&[u8]; ROWS] {
-    let [a, b, c, d] = rows;
-    [&a[from..][..len], &b[from..][..len], &c[from..][..len], &d[from..][..len]]
-}
-
-/// `N` bytes of a block.
-#[inline(always)]
-fn at<const N: usize>(block: &[u8], from: usize) -> &[u8; N] {
-    block[from..].first_chunk().expect("blocks are whole")
-}
 
 /// Whether rows of this type are multiplied in int8.
 pub(crate) fn is_integer(quant: Quant) -> bool {

@@ -7,10 +7,11 @@
 //! activations are multiplied in once per run. Activations are rounded as for a few tokens, so that
 //! a token's products differ by f32 rounding only from those it would have alone.
 
-use super::super::gemm::Weight;
-use super::super::pool::Part;
-use super::super::simd::{Kernel, Simd};
-use super::{Blocks, Pair, RUN, k, legacy};
+use super::blocks::{Blocks, Pair, RUN, round_run};
+use super::{k, legacy};
+use crate::cpu::pool::Part;
+use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::weight::Weight;
 use crate::quant::Quant;
 use std::hint::black_box;
 use std::ops::Range;
@@ -80,7 +81,7 @@ fn round<S: Simd>(s: S, x: &[f32], record: &mut [f32]) {
     let sums: &mut [i32] = bytemuck::cast_slice_mut(sums);
     let halves: &mut [[i32; 2]] = bytemuck::cast_slice_mut(halves);
     for (i, x) in x.as_chunks::<RUN>().0.iter().enumerate() {
-        scales[i] = super::round_run(s, x, &mut quants[i]);
+        scales[i] = round_run(s, x, &mut quants[i]);
         let (low, high) = quants[i].split_at(RUN / 2);
         halves[i] = [low, high].map(|half| -half.iter().map(|&q| i32::from(q)).sum::<i32>());
         sums[i] = halves[i][0] + halves[i][1];

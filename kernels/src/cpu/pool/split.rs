@@ -1,6 +1,5 @@
 //! One matrix, written by several threads at once without `unsafe` at the caller's.
 
-use super::share;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -152,4 +151,11 @@ impl<T> Drop for Part<'_, T> {
     fn drop(&mut self) {
         self.state.fetch_and(!(1 << self.index), Ordering::Release);
     }
+}
+
+/// Part `index` of `count` of `len` items, cut at multiples of `align`.
+pub fn share(len: usize, align: usize, index: usize, count: usize) -> Range<usize> {
+    let units = len.div_ceil(align);
+    let cut = |index: usize| (units * index / count * align).min(len);
+    cut(index)..cut(index + 1)
 }

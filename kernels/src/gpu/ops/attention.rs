@@ -1,10 +1,10 @@
 //! Attention and its gradient.
 
-use super::{Emit, Work, each, fold};
+use super::emit::{Emit, Work, each, fold};
 use crate::gpu::shader::Kernel;
 use crate::op::{Attention, Step};
-use crate::program::Slot;
 use crate::quant::Quant;
+use crate::types::Slot;
 
 impl Emit<'_> {
     pub(super) fn attention(&mut self, step: &Step, attributes: &Attention) {

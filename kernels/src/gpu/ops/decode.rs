@@ -1,15 +1,17 @@
 //! Runs of one token: a piece of a block is one kernel, where its buffers lie together.
 
+use super::emit::{self, Emit, Left, fold};
 use super::rows::number;
-use super::{Emit, Left, Operand, fold};
+use crate::gpu::dispatch::Operand;
 use crate::gpu::exec::Planned;
 use crate::gpu::fuse::{Gated, Next, NormAdd, Output, Piece, Project, RANK_MAX, Task, WIDTH_MAX};
 use crate::gpu::page::{Page, Stretch};
 use crate::gpu::shader::Kernel;
 use crate::grad::LinearOperands;
 use crate::op::{Attention, Lora, RopeStyle};
-use crate::program::{Program, Slot};
+use crate::program::Program;
 use crate::quant::Quant;
+use crate::types::Slot;
 
 /// What the kernels take for "nothing": no slot begins there.
 const NONE: u32 = u32::MAX;
@@ -35,7 +37,7 @@ struct PairWords {
 
 /// The kernel of a piece, if it is more than its steps.
 pub(in crate::gpu) fn kernel(program: &Program, piece: &Piece) -> Option<Kernel> {
-    let quant = |slot: Slot| super::quant(program, slot);
+    let quant = |slot: Slot| emit::quant(program, slot);
     let of = |linears: &[LinearOperands]| types(linears.iter().map(|linear| quant(linear.w)));
     match &piece.task {
         Task::Steps => None,

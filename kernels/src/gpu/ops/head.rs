@@ -1,11 +1,12 @@
 //! Log-probabilities of targets and their gradient, streamed over shards of the vocabulary.
 
+use super::emit::{Emit, Panel, Work, each};
 use super::linear::Product;
-use super::{Emit, Operand, Panel, Work, each};
+use crate::gpu::dispatch::Operand;
 use crate::gpu::exec::LINE;
 use crate::gpu::shader::{Kernel, Products};
 use crate::op::Step;
-use crate::program::Slot;
+use crate::types::Slot;
 
 /// Rows of the head whose logits exist at a time.
 const SHARD: usize = 4096;

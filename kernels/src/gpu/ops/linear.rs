@@ -1,13 +1,15 @@
 //! Linears: the forward product, the gradient of its input, and those of the LoRA pair.
 
-use super::{Emit, Operand, Panel, Work, each, fold};
+use super::emit::{Emit, Panel, Work, each, fold};
+use crate::gpu::dispatch::Operand;
 use crate::gpu::exec::LINE;
 use crate::gpu::pack;
 use crate::gpu::shader::{FEW, Kernel, Products};
 use crate::grad::LinearOperands;
 use crate::op::{Lora, Step};
-use crate::program::{Program, Slot};
+use crate::program::Program;
 use crate::quant::Quant;
+use crate::types::Slot;
 
 /// A product `c(m,n) = scale * sum over k of a(m,k) b(k,n)` with few columns n.
 struct Thin {
@@ -146,6 +148,11 @@ impl Product {
 }
 
 impl Emit<'_> {
+    /// How linears over a weight are computed.
+    fn products(&self, w: Slot) -> Products {
+        products(self.context.products, &self.exec.program, self.quant(w))
+    }
+
     pub(super) fn linear(&mut self, step: &Step, mut work: Work) {
         let LinearOperands { x, w, bias, lora } = LinearOperands::of(step);
         // Not the run's tokens: a linear may be over a fixed number of rows.

@@ -2,97 +2,25 @@
 
 mod attention;
 mod decode;
+mod emit;
 mod head;
 mod linear;
 mod rows;
 
 pub(super) use decode::left_len;
+pub(super) use emit::Emit;
 
-use super::context::Context;
-use super::exec::{Bindings, Dispatch, Exec, LINE, Operand, Operands, Planned, Words};
+use super::exec::{LINE, Planned};
 use super::fuse::Piece;
-use super::pack;
-use super::recorder::Recorder;
-use super::shader::{FEW, IMMEDIATE_BYTES, Kernel, Products};
-use crate::device::Cursor;
+use super::shader::{FEW, Kernel, Products};
 use crate::grad::LinearOperands;
-use crate::layout::len;
-use crate::op::{Op, Rope, Step};
-use crate::program::{Element, Program, Rows, Slot};
+use crate::op::{Op, Step};
+use crate::program::Program;
 use crate::quant::Quant;
+use crate::types::{Rows, Slot};
+use emit::{Work, quant};
 
-/// The kernel calls of a run, as they are collected.
-pub(super) struct Emit<'a> {
-    exec: &'a Exec,
-    bindings: &'a Bindings,
-    cursor: Cursor,
-    context: &'a Context,
-    recorder: &'a mut Recorder,
-    pub dispatches: Vec<Dispatch>,
-    /// The ropes of the run, with their factors, and their tables.
-    pub turns: Vec<(Rope, Option<Slot>, Operand)>,
-    /// What the last piece has left for the next.
-    left: Option<Left>,
-    /// Whether the cache has the keys and values of the attention that comes.
-    appended: bool,
-}
-
-/// Parts of `x aᵀ` of the pairs of the piece that comes, and of how many workgroups.
-#[derive(Clone, Copy)]
-struct Left {
-    parts: Operand,
-    count: usize,
-}
-
-/// Work space of a step, handed out piece by piece.
-pub(in crate::gpu) struct Work(usize);
-
-impl Work {
-    fn take(&mut self, len: usize) -> Operand {
-        let offset = self.0;
-        self.0 += len.next_multiple_of(LINE);
-        Operand::Arena { offset, len }
-    }
-}
-
-/// A panel of a weight as kernels see it.
-#[derive(Clone, Copy)]
-pub(in crate::gpu) struct Panel {
-    operand: Operand,
-    first_row: usize,
-    rows: usize,
-    cols: usize,
-}
-
-impl Panel {
-    /// `page_rows`, `page_cols`, `page_units`.
-    fn sizes(&self) -> [u32; 3] {
-        [self.rows as u32, self.cols as u32, pack::units(self.cols) as u32]
-    }
-}
-
-impl<'a> Emit<'a> {
-    pub fn new(
-        exec: &'a Exec,
-        bindings: &'a Bindings,
-        cursor: Cursor,
-        context: &'a Context,
-        recorder: &'a mut Recorder,
-    ) -> Emit<'a> {
-        recorder.tables.trim();
-        Emit {
-            exec,
-            bindings,
-            cursor,
-            context,
-            recorder,
-            dispatches: Vec::new(),
-            turns: Vec::new(),
-            left: None,
-            appended: false,
-        }
-    }
-
+impl Emit<'_> {
     pub fn piece(&mut self, planned: &Planned) {
         let given = self.left.take();
         if self.fused(planned, given).is_none() {
@@ -117,90 +45,6 @@ impl<'a> Emit<'a> {
             Op::HeadLogp => self.head_logp(step, work),
             Op::HeadLogpGrad => self.head_logp_grad(step, work),
         }
-    }
-
-    fn call(&mut self, kernel: Kernel, operands: &[Operand], words: &[u32], grid: [u32; 3]) {
-        let mut all = Operands::default();
-        all[..operands.len()].copy_from_slice(operands);
-        let mut sizes: Words = [0; IMMEDIATE_BYTES as usize / 4];
-        sizes[..words.len()].copy_from_slice(words);
-        self.dispatches.push(Dispatch { kernel, operands: all, words: sizes, pos: None, grid });
-    }
-
-    /// Says which word of the last call is the run's first position.
-    fn position_is(&mut self, word: usize) {
-        let last = self.dispatches.last_mut().expect("after a call");
-        assert_eq!(last.words[word], self.cursor.pos as u32);
-        last.pos = Some(word);
-    }
-
-    fn tokens(&self) -> usize {
-        self.cursor.tokens
-    }
-
-    fn operand(&self, slot: Slot) -> Operand {
-        self.exec.operand(self.bindings, slot)
-    }
-
-    fn cols(&self, slot: Slot) -> usize {
-        self.exec.program.cols(slot)
-    }
-
-    /// Values of a slot in this run.
-    fn len(&self, slot: Slot) -> usize {
-        len(&self.exec.program, slot, self.tokens())
-    }
-
-    /// Rows of a slot in this run.
-    fn rows(&self, slot: Slot) -> usize {
-        self.len(slot) / self.cols(slot)
-    }
-
-    fn quant(&self, slot: Slot) -> Quant {
-        quant(&self.exec.program, slot)
-    }
-
-    /// How linears over a weight are computed.
-    fn products(&self, w: Slot) -> Products {
-        linear::products(self.context.products, &self.exec.program, self.quant(w))
-    }
-
-    /// The panels of a weight.
-    fn panels(&self, slot: Slot) -> Vec<Panel> {
-        let Operand::Bound { number, .. } = self.operand(slot) else {
-            unreachable!("a weight is bound")
-        };
-        let cols = self.cols(slot);
-        let panels = self.bindings.storages[number].panels.iter().enumerate();
-        panels
-            .map(|(panel, held)| Panel {
-                operand: Operand::Bound { number, panel },
-                first_row: held.first_row,
-                rows: held.rows,
-                cols,
-            })
-            .collect()
-    }
-}
-
-/// A grid of at least `groups` workgroups, folded where one dimension is too short.
-fn fold(groups: usize) -> [u32; 3] {
-    const WIDE: usize = 32_768;
-    if groups <= WIDE {
-        return [groups as u32, 1, 1];
-    }
-    [WIDE as u32, groups.div_ceil(WIDE) as u32, 1]
-}
-
-/// Workgroups of 64 for one invocation per element.
-fn each(elements: usize) -> [u32; 3] {
-    fold(elements.div_ceil(64))
-}
-
-fn quant(program: &Program, slot: Slot) -> Quant {
-    match program.desc(slot).element {
-        Element::Value(quant) => quant,
-        Element::Id => unreachable!("ids are no weight"),
     }
 }
 

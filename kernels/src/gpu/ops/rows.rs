@@ -1,10 +1,11 @@
 //! Ops that work on rows or on single elements.
 
-use super::{Emit, Operand, each};
+use super::emit::{Emit, each};
+use crate::gpu::dispatch::Operand;
 use crate::gpu::pack;
 use crate::gpu::shader::Kernel;
 use crate::op::{Activation, Rope, RopeStyle, Step};
-use crate::program::Slot;
+use crate::types::Slot;
 
 impl Emit<'_> {
     pub(super) fn embed(&mut self, step: &Step, scale: f32) {
@@ -62,7 +63,9 @@ impl Emit<'_> {
             let Operand::Bound { number, .. } = self.operand(slot) else {
                 unreachable!("factors are a weight")
             };
-            self.bindings.storages[number].values(context, self.recorder)
+            self.bindings.storages[number].values(context, || {
+                self.recorder.submit(context);
+            })
         });
         let found = self.recorder.tables.find(rope, values.as_ref(), cursor);
         let table = Operand::Table(found.unwrap_or_else(|| {

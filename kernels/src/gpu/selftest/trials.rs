@@ -1,11 +1,57 @@
 //! What is computed to try a kernel: the smallest program that calls it.
 
-use super::{Group, WORDS};
-use crate::device::Cursor;
 use crate::gpu::shader::Kernel;
 use crate::op::{Activation, Attention, Lora, Rope, RopeStyle};
-use crate::program::{Program, Slot};
+use crate::program::Program;
 use crate::quant::Quant;
+use crate::types::{Cursor, Slot};
+
+/// Kernels that are tried together, through one program.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Group {
+    One(Kernel),
+    /// Thin products and their sums.
+    Pair,
+    /// Without a cache.
+    AttentionGrad,
+    /// Over a head of this type.
+    Head(Quant),
+    /// Rounded activations, and weights of this type.
+    Bytes(Quant),
+}
+
+impl Group {
+    pub fn of(kernel: Kernel, needed: &[Kernel]) -> Group {
+        match kernel {
+            Kernel::Thin | Kernel::Sum => Group::Pair,
+            Kernel::AttentionDelta | Kernel::AttentionGradQ | Kernel::AttentionGradKv => {
+                Group::AttentionGrad
+            }
+            Kernel::HeadShard | Kernel::HeadLogp | Kernel::HeadSlopes => {
+                // A type whose kernels the program needs anyway.
+                let known = needed.iter().find_map(|kernel| match kernel {
+                    Kernel::LinearGrad(quant) => Some(*quant),
+                    _ => None,
+                });
+                let other = needed.iter().find_map(|kernel| match kernel {
+                    Kernel::LinearFew(quant) => Some(*quant),
+                    _ => None,
+                });
+                Group::Head(known.or(other).unwrap_or(Quant::F32))
+            }
+            Kernel::LinearInt8(quant) => Group::Bytes(quant),
+            Kernel::Round => needed
+                .iter()
+                .map(|&other| Group::of(other, &[]))
+                .find(|group| matches!(group, Group::Bytes(_)))
+                .unwrap_or(Group::Bytes(Quant::Q8_0)),
+            _ => Group::One(kernel),
+        }
+    }
+}
+
+/// Rows of a table of tokens that is tried, or of a head.
+pub(super) const WORDS: usize = 41;
 
 /// What is computed to try a group. Sizes are odd, so that every tile has an edge.
 pub(super) fn program(group: Group) -> (Program, Cursor) {

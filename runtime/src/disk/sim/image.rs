@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
+use sapwood_kernels::rng::SplitMix64;
+
 /// Bytes that a device writes whole or not at all: the least that there is.
 const SECTOR: usize = 512;
 /// What devices write whole, in sectors: 512 B and 4 KiB.
@@ -274,7 +276,7 @@ impl Image {
     pub fn after_power(&self, power: Power) -> Vec<Image> {
         let mut seen = BTreeSet::new();
         let mut images = Vec::new();
-        let mut rng = power.seed;
+        let mut rng = SplitMix64(power.seed);
         for unit in UNITS {
             let few = self.effects(unit) <= EXHAUSTIVE_BITS;
             for loss in self.losses(unit, power.samples, &mut rng) {
@@ -290,9 +292,9 @@ impl Image {
         images
     }
 
-    fn losses(&self, unit: usize, samples: usize, rng: &mut u64) -> Vec<Loss> {
+    fn losses(&self, unit: usize, samples: usize, rng: &mut SplitMix64) -> Vec<Loss> {
         let bits = self.effects(unit);
-        let seed = *rng;
+        let seed = rng.0;
         let loss = |keep, hole| Loss { unit, keep, hole, seed };
         if bits <= EXHAUSTIVE_BITS && unit == 1 {
             let masks = (0..1_usize << bits).flat_map(|mask| HOLES.map(|hole| (mask, hole)));
@@ -303,11 +305,11 @@ impl Image {
             vec![loss(vec![false; bits], Hole::Zero), loss(vec![true; bits], Hole::Zero)];
         for sample in 0..samples.div_ceil(unit) {
             let keep: Vec<bool> = match sample % 4 {
-                0 => flipped(bits, draw(rng), true),
-                1 => flipped(bits, draw(rng), false),
-                _ => (0..bits).map(|_| draw(rng) & 1 == 1).collect(),
+                0 => flipped(bits, rng.bits(), true),
+                1 => flipped(bits, rng.bits(), false),
+                _ => (0..bits).map(|_| rng.bits() & 1 == 1).collect(),
             };
-            losses.push(loss(keep, HOLES[draw(rng) as usize % HOLES.len()]));
+            losses.push(loss(keep, HOLES[rng.below(HOLES.len())]));
         }
         losses
     }
@@ -388,7 +390,7 @@ impl File {
         };
         let mut bytes = self.stable[..length.min(stable)].to_vec();
         bytes.resize(length, 0);
-        let mut rng = loss.seed;
+        let mut rng = SplitMix64(loss.seed);
         for &sector in &self.dirty {
             let group = sector / loss.unit;
             let start = (sector * SECTOR).min(length);
@@ -398,7 +400,7 @@ impl File {
                     Hole::Zero | Hole::Cut => continue,
                     Hole::Garbage => {
                         for byte in &mut bytes[start.max(stable).min(end)..end] {
-                            *byte = draw(&mut rng) as u8;
+                            *byte = rng.bits() as u8;
                         }
                         continue;
                     }
@@ -418,13 +420,4 @@ impl File {
 fn flipped(bits: usize, at: u64, base: bool) -> Vec<bool> {
     let at = (at % bits as u64) as usize;
     (0..bits).map(|bit| (bit == at) != base).collect()
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-fn draw(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
