@@ -27,6 +27,7 @@ pub(crate) mod fuzz;
 mod race_tests;
 mod read;
 mod record;
+mod scan;
 mod schema1;
 mod segment;
 #[cfg(test)]
@@ -38,10 +39,10 @@ mod upkeep_tests;
 use std::sync::Arc;
 
 pub use error::JournalError;
-pub use read::{Entry, Scan, SegmentReport};
 pub use record::{
     Consent, Feedback, Interaction, Record, StopReason, Tombstone, Turn, UsedByGeneration,
 };
+pub use scan::{Entry, Scan, SegmentReport};
 pub use segment::End;
 
 use crate::disk::{Disk, at};
