@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::error::LearnerError;
 use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record, Turn};
 use crate::seal::random;
+use crate::shred;
 use crate::signal::Signal;
 use crate::store::Digest;
 use crate::transcript::Transcript;
@@ -132,7 +133,10 @@ impl Capture {
     /// A full or failing disk.
     pub fn flush(&self) -> Result<(), LearnerError> {
         let now_ms = (self.clock)();
-        Ok(self.kept().journal.flush(now_ms)?)
+        let mut kept = self.kept();
+        let flushed = kept.journal.flush(now_ms);
+        kept.vault.check()?;
+        Ok(flushed?)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -171,9 +175,15 @@ impl Drop for Capture {
 
 impl Kept {
     fn open(disk: &Arc<dyn Disk>, keys: &Arc<dyn KeyProvider>) -> Result<Kept, LearnerError> {
-        let vault = Vault::open(disk.clone(), keys.clone())?;
+        let mut vault = Vault::open(disk.clone(), keys.clone())?;
         let here = vault.here().clone();
-        let journal = Journal::open(here.disk, here.seal, Limits::default())?;
+        let journal = Journal::open(here.disk, here.seal, Limits::default());
+        // The folder may be gone because the epoch was left.
+        vault.check()?;
+        let journal = journal?;
+        if vault.awaits_late_records() {
+            shred::settle_at_opening(&mut vault, &journal)?;
+        }
         let mut kept = Kept {
             vault,
             journal,
@@ -194,14 +204,16 @@ impl Kept {
     fn catch_up(&mut self) -> Result<(), LearnerError> {
         let Kept { journal, said, replies, conversations, silenced, .. } = self;
         let mut gone = HashSet::new();
-        journal.news(&mut |record| match record {
+        let heard = journal.news(&mut |record| match record {
             Record::Interaction(made) => {
                 replies.insert(made.reply_id);
             }
             Record::Tombstone(tombstone) => gone.extend(tombstone.reply_ids),
             Record::Consent(word) if word.counts_after(*said) => *said = Some(word),
             Record::Consent(_) | Record::Feedback(_) | Record::UsedByGeneration(_) => {}
-        })?;
+        });
+        self.vault.check()?;
+        heard?;
         if !gone.is_empty() {
             replies.retain(|reply| !gone.contains(reply));
             silenced.extend(conversations.drain());

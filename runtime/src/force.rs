@@ -27,7 +27,12 @@ impl Shared {
     pub fn begin_use(&self) -> Result<Arc<AdapterSet>, LearnerError> {
         let mut kept = self.kept();
         if let Err(error) = kept.catch_up() {
-            if matches!(error, LearnerError::Vault(VaultError::ChangedElsewhere)) {
+            let changed = matches!(
+                error,
+                LearnerError::Vault(VaultError::ChangedElsewhere)
+                    | LearnerError::Store(StoreError::ChangedElsewhere)
+            );
+            if changed {
                 return Err(error);
             }
             // A disk that fails is no reason not to answer.
@@ -104,6 +109,7 @@ impl Shared {
         probe(&self.model, &self.model.load_adapter(&file)?)?;
         let meta = meta.unwrap_or(Meta { created_ms: self.now_ms(), ..Meta::default() });
         let mut kept = self.kept();
+        kept.catch_up()?;
         if lineage::lineage(&file).any(|reply| kept.ledger.is_forgotten(reply)) {
             return Err(StoreError::Refused { digest: digest_of(bytes) }.into());
         }
@@ -112,6 +118,7 @@ impl Shared {
 
     pub fn activate(&self, digest: &Digest) -> Result<(), LearnerError> {
         let mut kept = self.kept();
+        kept.catch_up()?;
         self.take_back_exhausted(&mut kept)?;
         kept.store.propose(digest)?;
         self.put_in_force(&mut kept)
@@ -119,6 +126,7 @@ impl Shared {
 
     pub fn rollback(&self) -> Result<Digest, LearnerError> {
         let mut kept = self.kept();
+        kept.catch_up()?;
         let taken = kept.store.rollback(Reason::Host)?;
         self.put_in_force(&mut kept)?;
         Ok(taken)
@@ -126,6 +134,7 @@ impl Shared {
 
     pub fn refuse(&self, digest: &Digest) -> Result<(), LearnerError> {
         let mut kept = self.kept();
+        kept.catch_up()?;
         kept.store.mark_bad(digest)?;
         self.put_in_force(&mut kept)
     }

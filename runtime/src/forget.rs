@@ -107,7 +107,8 @@ fn leave_epoch(shared: &Shared, kept: &mut Kept) -> Result<(), LearnerError> {
     shared.put_in_force(kept)?;
     kept.journal.flush(shared.now_ms())?;
     let before = kept.vault.epoch();
-    let left = shred::leave(&mut kept.vault, &mut kept.journal, &mut kept.store);
+    let Kept { vault, journal, store, ledger, .. } = kept;
+    let left = shred::leave(vault, journal, store, ledger.forgotten());
     kept.to_shred = kept.vault.epoch() == before;
     left
 }

@@ -45,7 +45,7 @@ impl Kept {
     pub fn catch_up(&mut self) -> Result<(), LearnerError> {
         self.vault.check()?;
         let Kept { journal, ledger, said, unwritten, memory_outdated, outdated, .. } = self;
-        journal.news(&mut |record| match record {
+        let heard = journal.news(&mut |record| match record {
             Record::Consent(word) => {
                 if word.counts_after(*said) {
                     (*said, *unwritten) = (Some(word), false);
@@ -58,7 +58,11 @@ impl Kept {
                 ledger.apply(&record);
                 *memory_outdated = true;
             }
-        })?;
+        });
+        // The folder may be gone because the epoch was left.
+        self.vault.check()?;
+        heard?;
+        self.store.catch_up()?;
         if self.outdated { Err(VaultError::ChangedElsewhere.into()) } else { Ok(()) }
     }
 

@@ -76,7 +76,7 @@ impl Learner {
     /// # Errors
     /// [`LearnerError::UnknownReply`]; a full or failing disk.
     pub fn signal(&self, reply: u128, signal: Signal) -> Result<(), LearnerError> {
-        self.shared.signal(reply, signal)
+        self.shared.or_changed(self.shared.signal(reply, signal))
     }
 
     /// Allows or stops keeping what the user does. The last word counts, whichever process says it.
@@ -88,7 +88,7 @@ impl Learner {
     /// A failing disk, or a full one in the way of a yes: for a refusal, room is kept back. It holds
     /// in any case, in this process at once, and is written as soon as that works.
     pub fn set_consent(&self, consent: Consent) -> Result<(), LearnerError> {
-        self.shared.set_consent(consent)
+        self.shared.or_changed(self.shared.set_consent(consent))
     }
 
     /// Whether what the user does is kept.
@@ -132,7 +132,7 @@ impl Learner {
     /// # Errors
     /// A file that is not an adapter for this model; one that was taken back before; a full disk.
     pub fn stage(&self, adapter: &[u8]) -> Result<Digest, LearnerError> {
-        self.shared.stage(adapter, None)
+        self.shared.or_changed(self.shared.stage(adapter, None))
     }
 
     /// Puts a staged adapter in force on probation, without asking the gate. It goes again if the
@@ -141,7 +141,7 @@ impl Learner {
     /// # Errors
     /// An adapter that is not staged, or another candidate on probation.
     pub fn activate(&self, adapter: &Digest) -> Result<(), LearnerError> {
-        self.shared.activate(adapter)
+        self.shared.or_changed(self.shared.activate(adapter))
     }
 
     /// Takes the adapter in force back for good and returns its digest.
@@ -149,7 +149,7 @@ impl Learner {
     /// # Errors
     /// Nothing to take back, or a failing disk.
     pub fn rollback(&self) -> Result<Digest, LearnerError> {
-        self.shared.rollback()
+        self.shared.or_changed(self.shared.rollback())
     }
 
     /// Refuses an adapter for good, wherever it stands and whether it is known here or not: the
@@ -158,7 +158,7 @@ impl Learner {
     /// # Errors
     /// A failing disk.
     pub fn refuse(&self, adapter: &Digest) -> Result<(), LearnerError> {
-        self.shared.refuse(adapter)
+        self.shared.or_changed(self.shared.refuse(adapter))
     }
 
     /// Says that the app stays with this base model: adapters of other ones, which were laid to
@@ -176,7 +176,7 @@ impl Learner {
     /// # Errors
     /// A failing disk.
     pub fn exit_was_benign(&self) -> Result<(), LearnerError> {
-        self.shared.forgive_trial()
+        self.shared.or_changed(self.shared.forgive_trial())
     }
 
     /// Makes everything durable: call it when the app goes to the background, where it may end at
@@ -197,7 +197,7 @@ impl Learner {
     /// A full or failing disk, or a model that gives no finite numbers. Nothing is lost: the next
     /// slice goes on from the last checkpoint.
     pub fn train_slice(&self, budget: Budget, stop: &Stop) -> Result<SliceReport, LearnerError> {
-        slice::train(&self.shared, budget, stop)
+        self.shared.or_changed(slice::train(&self.shared, budget, stop))
     }
 
     /// Judges an adapter that was made elsewhere, and puts it in force on probation if it is good
@@ -208,7 +208,7 @@ impl Learner {
     /// [`ModelError::Stopped`](sapwood_models::ModelError::Stopped) if a stop came first. What was
     /// measured until then is not measured again when the same adapter comes back.
     pub fn consider(&self, adapter: &[u8], stop: &Stop) -> Result<Outcome, LearnerError> {
-        slice::consider(&self.shared, adapter, stop)
+        self.shared.or_changed(slice::consider(&self.shared, adapter, stop))
     }
 
     /// Forgets, for good: the replies, what users did with them, every adapter that learned from
@@ -226,7 +226,7 @@ impl Learner {
     /// A failing disk. Either nothing was forgotten, or the rest follows when the learner is opened
     /// again: asking again does no harm.
     pub fn forget(&self, scope: &Scope) -> Result<DeletionReceipt, LearnerError> {
-        forget::forget(&self.shared, scope)
+        self.shared.or_changed(forget::forget(&self.shared, scope))
     }
 
     /// Writes everything that is kept into the new or empty folder `to`: not sealed, so it is the

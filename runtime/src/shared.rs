@@ -25,7 +25,7 @@ use crate::rng::Rng;
 use crate::seal::random;
 use crate::shred;
 use crate::signal::Signal;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::swap::InForce;
 use crate::transcript::Transcript;
 use crate::vault::Vault;
@@ -70,8 +70,24 @@ pub(crate) struct Went {
 
 impl Shared {
     pub fn open(disk: Arc<dyn Disk>, model: Model, config: Config) -> Result<Shared, LearnerError> {
+        let vault = Vault::open(disk.clone(), config.keys.clone())?;
+        let keyring = vault.watch();
+        let opened = Shared::open_epoch(disk, model, config, vault);
+        // The folder may be gone because another process has left the epoch meanwhile.
+        match &opened {
+            Ok(shared) => shared.kept().vault.check()?,
+            Err(_) => keyring.check()?,
+        }
+        opened
+    }
+
+    fn open_epoch(
+        disk: Arc<dyn Disk>,
+        model: Model,
+        config: Config,
+        mut vault: Vault,
+    ) -> Result<Shared, LearnerError> {
         let reserve = Reserve::new(disk.clone());
-        let mut vault = Vault::open(disk.clone(), config.keys.clone())?;
         let here = vault.here().clone();
         let mut store = Store::open(here.disk.clone(), here.seal.clone(), model.fingerprint())?;
         store.set_time((config.clock)());
@@ -193,7 +209,9 @@ impl Shared {
     pub fn flush(&self) -> Result<(), LearnerError> {
         let now_ms = self.now_ms();
         let mut kept = self.kept();
-        kept.journal.flush(now_ms)?;
+        let flushed = kept.journal.flush(now_ms);
+        kept.vault.check()?;
+        flushed?;
         // Replies pin what they are made with; one is the slot's, one is this.
         if Arc::strong_count(&self.in_force()) == 2 {
             kept.end_trial();
@@ -367,6 +385,19 @@ impl Shared {
         let full = |error: &LearnerError| error.disk().is_some_and(DiskError::is_full);
         if done.as_ref().err().is_some_and(full) && self.reserve.release() {
             return work();
+        }
+        done
+    }
+
+    /// An error of the disk, or that another process has left the folder: then what was looked for is
+    /// not there any more.
+    pub fn or_changed<T>(&self, done: Result<T, LearnerError>) -> Result<T, LearnerError> {
+        let gone = |error: &LearnerError| {
+            let damaged = matches!(error, LearnerError::Store(StoreError::Damaged { .. }));
+            damaged || error.disk().is_some()
+        };
+        if done.as_ref().is_err_and(gone) {
+            self.kept().vault.check()?;
         }
         done
     }

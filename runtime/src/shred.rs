@@ -27,15 +27,16 @@ pub enum Erasure {
 }
 
 /// Leaves the epoch, under the vault's lock: journal and store are in the next one when this
-/// returns `Ok`. All that is acknowledged is durable, and nothing is to follow from a tombstone
-/// any more. After an error they are where the vault is.
+/// returns `Ok`. All that is acknowledged is durable, and nothing is to follow any more from the
+/// tombstones of what was `forgotten`. After an error they are where the vault is.
 pub fn leave(
     vault: &mut Vault,
     journal: &mut Journal,
     store: &mut Store,
+    forgotten: &HashSet<u128>,
 ) -> Result<(), LearnerError> {
     let next = vault.prepare()?;
-    let moved = match Moved::to(&next, journal, store) {
+    let moved = match Moved::to(&next, journal, store, forgotten) {
         Ok(moved) => moved,
         Err(error) => {
             // Gives the room back.
@@ -64,8 +65,13 @@ struct Moved {
 }
 
 impl Moved {
-    fn to(next: &Epoch, journal: &Journal, store: &mut Store) -> Result<Moved, LearnerError> {
-        let seen = journal.copy_to(next)?;
+    fn to(
+        next: &Epoch,
+        journal: &Journal,
+        store: &mut Store,
+        forgotten: &HashSet<u128>,
+    ) -> Result<Moved, LearnerError> {
+        let seen = journal.copy_to(next, forgotten)?;
         let others_wait = store.copy_to(next)?;
         let (journal, store) = (journal.reopen(next)?, store.reopen(next)?);
         Ok(Moved { journal, store, seen, _others_wait: others_wait })
@@ -83,9 +89,13 @@ pub fn settle(vault: &mut Vault, journal: &Journal) -> Result<(), LearnerError> 
 }
 
 /// [`settle`], as far as nobody else is at it.
+///
+/// # Errors
+/// [`VaultError::Busy`] while another process fetches what came late into the epoch that it has
+/// left: a word on consent may be among it.
 pub fn settle_at_opening(vault: &mut Vault, journal: &Journal) -> Result<(), LearnerError> {
     let lock = match vault.lock() {
-        Err(VaultError::Busy) => return Ok(()),
+        Err(VaultError::Busy) if !vault.awaits_late_records() => return Ok(()),
         lock => lock?,
     };
     if let Err(error) = settle(vault, journal) {

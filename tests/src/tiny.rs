@@ -16,6 +16,9 @@ fn bytes(values: impl Iterator<Item = f32>) -> Vec<u8> {
 }
 
 /// The model with so many channels: each width is another base model.
+///
+/// # Panics
+/// If the model that is made here can't be read.
 pub fn model(width: usize) -> Model {
     let mut writer = GgufWriter::new();
     let mut tokens = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
@@ -73,10 +76,14 @@ pub fn model(width: usize) -> Model {
         let data = bytes((0..length).map(|_| 1.0));
         writer.tensor(&format!("{name}.weight"), Quant::F32, &[length], data);
     }
-    Model::from_mapped(Mapped::from_vec(writer.to_bytes()), &Device::cpu(Some(1))).unwrap()
+    let mapped = Mapped::from_vec(writer.to_bytes());
+    Model::from_mapped(mapped, &Device::cpu(Some(1))).expect("a model that was just made")
 }
 
 /// The file of an adapter with random values that says it learned from these replies.
+///
+/// # Panics
+/// If the model has no template, as the one above has.
 pub fn adapter(model: &Model, seed: u64, lineage: &[u128]) -> Vec<u8> {
     let lora = LoraConfig { rank: 1, alpha: 4.0, targets: vec![Target::O, Target::Down] };
     let mut random = SplitMix64(seed);
@@ -84,7 +91,7 @@ pub fn adapter(model: &Model, seed: u64, lineage: &[u128]) -> Vec<u8> {
     let values: Vec<f32> = (0..length).map(|_| random.signed()).collect();
     let provenance = Provenance {
         base_fingerprint: model.fingerprint(),
-        template_digest: model.template().unwrap().digest(),
+        template_digest: model.template().expect("it was made with one").digest(),
         parent: None,
         seed,
         lineage: lineage.iter().map(|id| format!("{id:032x}")).collect(),

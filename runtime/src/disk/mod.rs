@@ -1,7 +1,7 @@
 //! The one door to storage: a small set of file operations whose failure modes can be simulated.
 //!
 //! Everything that the runtime keeps (journal, adapters, manifest, checkpoints) goes through
-//! [`Disk`]. [`RealDisk`] maps it to a folder; [`sim::SimDisk`] keeps files in memory, forgets
+//! [`Disk`]. [`RealDisk`] maps it to a folder; `sim::SimDisk`, for tests, keeps files in memory, forgets
 //! what was not synced and fails on demand, so that every crash can be replayed in a test.
 //!
 //! What the rest of the runtime relies on, and nothing more:
@@ -20,6 +20,7 @@
 mod below;
 mod real;
 mod reserve;
+#[cfg(any(test, feature = "faults", feature = "fuzzing"))]
 pub mod sim;
 
 use std::fmt;

@@ -17,11 +17,22 @@ impl Journal {
     }
 
     /// Writes into `to` every record that no tombstone takes back, durably and under its id, and no
-    /// tombstone: there is nothing left for it to take back. Returns the ids of all that were
-    /// looked at. Everything acknowledged here has to be flushed before.
-    pub(crate) fn copy_to(&self, to: &Epoch) -> Result<HashSet<u128>, JournalError> {
+    /// tombstone of replies that were `forgotten` here: there is nothing left for it to take back.
+    /// One that another process wrote a moment ago comes along: nothing has followed from it yet.
+    /// Returns the ids of all that were looked at. Everything acknowledged here has to be flushed
+    /// before.
+    pub(crate) fn copy_to(
+        &self,
+        to: &Epoch,
+        forgotten: &HashSet<u128>,
+    ) -> Result<HashSet<u128>, JournalError> {
         let mut seen = HashSet::new();
-        self.copy(to, &mut seen, |record| !matches!(record, Record::Tombstone(_)))?;
+        self.copy(to, &mut seen, |record| match record {
+            Record::Tombstone(tombstone) => {
+                !tombstone.reply_ids.iter().all(|id| forgotten.contains(id))
+            }
+            _ => true,
+        })?;
         Ok(seen)
     }
 
@@ -50,8 +61,7 @@ impl Journal {
         let gone = self.tombstones()?;
         let names = at("list", FOLDER, to.disk.list(FOLDER))?;
         let mut newest_ms = names.iter().filter_map(|name| segment::created_ms(name)).max();
-        for name in self.segment_names()? {
-            let Some(mut contents) = self.segment(&name)? else { continue };
+        self.each_segment(&mut |name, mut contents| {
             contents.items.retain(|item| {
                 let record = Record::from_archive(item.kind, item.schema, item.archive());
                 let fresh = seen.insert(item.id());
@@ -59,29 +69,30 @@ impl Journal {
                 fresh && record.is_none_or(|record| stays(&record) && !record.is_gone(&gone))
             });
             if contents.items.is_empty() {
-                continue;
+                return Ok(());
             }
             // As old as it is, and behind those that were read before it.
-            let created_ms = segment::created_ms(&name).unwrap_or(0);
-            let told_ms = contents.told_ms(&name);
+            let created_ms = segment::created_ms(name).unwrap_or(0);
+            let told_ms = contents.told_ms(name);
             let created_ms = created_ms.max(newest_ms.map_or(0, |newest| newest + 1));
             newest_ms = Some(created_ms);
-            upkeep::write_whole(&*to.disk, &to.seal, (created_ms, told_ms), contents.items.iter())?;
-        }
+            upkeep::write_whole(&*to.disk, &to.seal, (created_ms, told_ms), contents.items.iter())
+        })?;
         at("sync folder", FOLDER, to.disk.sync_dir(FOLDER))?;
         Ok(())
     }
 
     fn tombstones(&self) -> Result<HashSet<u128>, JournalError> {
         let mut gone = HashSet::new();
-        for name in self.segment_names()? {
-            for item in self.segment(&name)?.into_iter().flat_map(|contents| contents.items) {
+        self.each_segment(&mut |_, contents| {
+            for item in contents.items {
                 let record = Record::from_archive(item.kind, item.schema, item.archive());
                 if let Some(Record::Tombstone(tombstone)) = record {
                     gone.extend(tombstone.reply_ids);
                 }
             }
-        }
+            Ok(())
+        })?;
         Ok(gone)
     }
 }

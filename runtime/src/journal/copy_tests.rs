@@ -52,7 +52,7 @@ fn what_stays_is_taken_along_under_its_id_and_at_its_age() {
         [(10, &[note(1), note(2)]), (20, &[note(3), gone(1)]), (30, &[gone(3)])];
     written(&here, 7, &lists);
     let old = open(&here, 7);
-    let seen = old.copy_to(&next(&there)).unwrap();
+    let seen = old.copy_to(&next(&there), &HashSet::from([1, 3])).unwrap();
     assert_eq!(seen.len(), 5, "what was left behind was looked at too");
     let copied = open(&there, 8);
     let two: Vec<_> = entries(&old).into_iter().filter(|entry| entry.1 == 2).collect();
@@ -68,7 +68,7 @@ fn what_came_late_follows_and_what_it_takes_back_does_not() {
     let (here, there) = (SimDisk::new(), SimDisk::new());
     written(&here, 7, &[(10, &[note(1)]), (20, &[note(2)])]);
     let old = open(&here, 7);
-    let seen = old.copy_to(&next(&there)).unwrap();
+    let seen = old.copy_to(&next(&there), &HashSet::new()).unwrap();
     written(&here, 7, &[(30, &[note(3)]), (40, &[note(4), gone(3), gone(2)])]);
     // Somebody was faster in the new epoch.
     written(&there, 8, &[(50, &[note(5)])]);
@@ -79,12 +79,31 @@ fn what_came_late_follows_and_what_it_takes_back_does_not() {
     assert_eq!(ages(&copied), [10, 20, 50, 51]);
 }
 
+/// Another process forgot something a moment ago: whoever leaves has not heard of it, so nothing has
+/// followed from it, and what it knows of it has to go when it hears.
+#[test]
+fn a_tombstone_that_was_not_heard_of_comes_along() {
+    let (here, there) = (SimDisk::new(), SimDisk::new());
+    written(&here, 7, &[(10, &[note(1), note(2), note(3)]), (20, &[gone(1)])]);
+    let mut old = open(&here, 7);
+    old.follow(&old.scan().unwrap());
+    written(&here, 7, &[(30, &[gone(2)])]);
+    old.copy_to(&next(&there), &HashSet::from([1])).unwrap();
+    let copied = open(&there, 8);
+    let times: Vec<u64> = entries(&copied).into_iter().map(|(_, time_ms)| time_ms).collect();
+    assert_eq!(times, [3, 1002]);
+    let mut moved = old.reopen(&next(&there)).unwrap();
+    let mut heard = Vec::new();
+    moved.news(&mut |record| heard.push(record)).unwrap();
+    assert_eq!(heard, [gone(2)]);
+}
+
 #[test]
 fn what_a_later_version_wrote_is_taken_along_unread() {
     let (here, there) = (SimDisk::new(), SimDisk::new());
     let mut journal = open(&here, 7);
     journal.append_item(Item::new(77, 9, b"who knows").unwrap(), true, 10).unwrap();
-    journal.copy_to(&next(&there)).unwrap();
+    journal.copy_to(&next(&there), &HashSet::new()).unwrap();
     let report = &open(&there, 8).scan().unwrap().segments[0];
     assert_eq!((report.records, report.unknown), (1, 1));
 }

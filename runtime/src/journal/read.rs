@@ -13,19 +13,11 @@ impl Journal {
     pub fn scan(&self) -> Result<Scan, JournalError> {
         let mut scan = Scan::default();
         let mut seen = HashSet::new();
-        for name in self.segment_names()? {
-            let path = format!("{FOLDER}/{name}");
-            let bytes = match self.disk.read(&path) {
-                // Another process has merged or dropped it; its records are in a listed segment
-                // or were not wanted any more.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                read => at("read", &path, read)?,
-            };
-            let contents = segment::read(&self.seal, &bytes);
+        self.each_segment(&mut |name, contents| {
             let mut report = SegmentReport {
-                told_ms: contents.told_ms(&name),
-                name,
-                bytes: bytes.len() as u64,
+                told_ms: contents.told_ms(name),
+                name: name.to_owned(),
+                bytes: contents.bytes as u64,
                 valid_bytes: contents.valid_bytes as u64,
                 records: contents.items.len(),
                 unknown: 0,
@@ -41,9 +33,36 @@ impl Journal {
                 }
             }
             scan.segments.push(report);
-        }
+            Ok(())
+        })?;
         scan.settle();
         Ok(scan)
+    }
+
+    /// Visits every segment once, oldest first. Another process may join segments meanwhile, and
+    /// what was listed is then in one that was not: so it lists again until nothing has gone. A
+    /// record may be met twice then, by its id.
+    pub(super) fn each_segment(
+        &self,
+        visit: &mut dyn FnMut(&str, segment::Contents) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        let mut visited = HashSet::new();
+        loop {
+            let mut all_there = true;
+            for name in self.segment_names()? {
+                if visited.contains(&name) {
+                    continue;
+                }
+                match self.segment(&name)? {
+                    Some(contents) => visit(&name, contents)?,
+                    None => all_there = false,
+                }
+                visited.insert(name);
+            }
+            if all_there {
+                return Ok(());
+            }
+        }
     }
 
     /// A segment; `None` if another process has merged or dropped it since it was listed.

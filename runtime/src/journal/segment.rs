@@ -185,6 +185,8 @@ pub enum End {
 /// A segment, read.
 pub(super) struct Contents {
     told_ms: u64,
+    /// Length of the file.
+    pub bytes: usize,
     pub items: Vec<Item>,
     pub end: End,
     /// Bytes from the start that are authentic.
@@ -204,8 +206,13 @@ impl Contents {
 
 /// Reads a segment up to the first byte that is not authentic.
 pub(super) fn read(seal: &Seal, bytes: &[u8]) -> Contents {
-    let mut contents =
-        Contents { told_ms: 0, items: Vec::new(), end: End::Foreign, valid_bytes: 0 };
+    let mut contents = Contents {
+        told_ms: 0,
+        bytes: bytes.len(),
+        items: Vec::new(),
+        end: End::Foreign,
+        valid_bytes: 0,
+    };
     let Some((header, cipher)) = open_header(seal, bytes) else {
         return contents;
     };

@@ -1,6 +1,6 @@
 //! Upkeep in idle time: drop what is too old or too much, join small segments.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::segment::{self, Item};
@@ -57,8 +57,14 @@ impl Journal {
             total += bytes;
             segments.push((name, path, bytes));
         }
-        let told_ms = segments.iter().map(|(name, ..)| self.told_ms(name));
-        let begun_ms = settled_times(told_ms.collect::<Result<Vec<u64>, _>>()?, now_ms);
+        let mut told_ms = Vec::new();
+        for (name, ..) in &segments {
+            told_ms.push(self.told_ms(name)?);
+        }
+        // What another process has joined with others meanwhile is not there to be dropped.
+        let mut there = told_ms.iter().map(Option::is_some);
+        segments.retain(|_| there.next().unwrap_or(false));
+        let begun_ms = settled_times(told_ms.into_iter().flatten(), now_ms);
         let mut expired = HashSet::new();
         for ((name, path, bytes), begun_ms) in segments.into_iter().zip(begun_ms) {
             let age_ms = now_ms.saturating_sub(begun_ms);
@@ -72,11 +78,11 @@ impl Journal {
         Ok(expired)
     }
 
-    /// What the clock said when a segment was begun.
-    fn told_ms(&self, name: &str) -> Result<u64, JournalError> {
+    /// What the clock said when a segment was begun; `None` if it is gone.
+    fn told_ms(&self, name: &str) -> Result<Option<u64>, JournalError> {
         match self.known.told_ms.get(name) {
-            Some(known) => Ok(*known),
-            None => Ok(self.segment(name)?.map_or(0, |contents| contents.told_ms(name))),
+            Some(known) => Ok(Some(*known)),
+            None => Ok(self.segment(name)?.map(|contents| contents.told_ms(name))),
         }
     }
 
@@ -86,12 +92,11 @@ impl Journal {
         expired: &HashSet<String>,
         in_use: &dyn Fn(&[u8; 32]) -> bool,
     ) -> Result<Vec<(u128, Record)>, JournalError> {
-        let (mut going, mut staying) = (Vec::new(), HashSet::new());
+        let (mut going, mut staying) = (HashMap::new(), HashSet::new());
         // The last word, and the id of its record if that goes.
         let (mut last, mut consent) = (None, None);
-        for name in self.segment_names()? {
-            let Some(contents) = self.segment(&name)? else { continue };
-            let goes = expired.contains(&name);
+        self.each_segment(&mut |name, contents| {
+            let goes = expired.contains(name);
             for item in contents.items {
                 let id = item.id();
                 match Record::from_archive(item.kind, item.schema, item.archive()) {
@@ -105,11 +110,12 @@ impl Journal {
                         last = Some(said);
                         consent = goes.then_some((id, Record::Consent(said)));
                     }
-                    Some(record) if goes => going.push((id, record)),
+                    Some(record) if goes => drop(going.insert(id, record)),
                     _ => {}
                 }
             }
-        }
+            Ok(())
+        })?;
         let outlives = |(id, record)| match record {
             Record::Tombstone(Tombstone { mut reply_ids, time_ms }) => {
                 reply_ids.retain(|id| staying.contains(id));

@@ -41,7 +41,11 @@ impl Store {
         let path = adapter_path(digest);
         let damaged = StoreError::Damaged { digest: *digest };
         let file = match self.disk.read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Another process may have taken it back.
+                self.slots.check_unchanged()?;
+                return Err(damaged);
+            }
             read => at("read", &path, read)?,
         };
         match sealed_file::open(&self.seal, Purpose::Adapter, &file) {
@@ -61,8 +65,9 @@ impl Store {
     /// changes this store until the lock is dropped, and whoever has it open finds it changed.
     pub(crate) fn copy_to(&mut self, to: &Epoch) -> Result<Lock, StoreError> {
         let lock = self.lock()?;
-        // Another process may wait for the lock to commit here, where nobody looks any more.
-        self.commit(self.manifest.clone())?;
+        // Another process may wait for the lock to commit here, where nobody looks any more. Should
+        // this not come to its end, whoever opens the store commits here again.
+        self.write(Manifest { left: true, ..self.manifest.clone() })?;
         let disk = &*to.disk;
         for folder in [ADAPTERS, CHECKPOINTS] {
             at("make folder", folder, disk.make_dir(folder))?;
@@ -172,9 +177,17 @@ impl Store {
         Ok(bytes.as_chunks::<32>().0.to_vec())
     }
 
-    /// Removes files that the manifest does not need. What cannot be removed now goes at the next
-    /// opening; the state does not depend on it.
+    /// Removes files that the manifest does not need, unless another process has changed it or is
+    /// about to: what that one has just staged is not known here.
     pub(super) fn collect_garbage(&self) {
+        if let Ok(_lock) = self.lock() {
+            self.sweep();
+        }
+    }
+
+    /// The same under the lock. What cannot be removed now goes at the next opening; the state does
+    /// not depend on it.
+    pub(super) fn sweep(&self) {
         let wanted = |name: &str| {
             let mut kept = self.manifest.generations.iter();
             kept.any(|known| known.state.has_file() && hex(&known.digest) == name)

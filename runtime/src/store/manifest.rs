@@ -135,6 +135,8 @@ pub(super) struct Manifest {
     /// One for each base model that was in use, the one in use last.
     pub courses: Vec<Course>,
     pub time: BelievedTime,
+    /// Everything is being copied into another folder, and nobody commits here any more.
+    pub left: bool,
     pub events: Vec<Event>,
 }
 

@@ -120,6 +120,7 @@ impl Store {
             }
         }
         let mut next = store.manifest.clone();
+        next.left = false;
         next.adopt_base(&store.base);
         store.drop_missing(&mut next)?;
         if next != store.manifest {
@@ -129,7 +130,7 @@ impl Store {
                 done => done?,
             }
         }
-        store.collect_garbage();
+        store.sweep();
         drop(lock);
         Ok(store)
     }
@@ -217,6 +218,30 @@ impl Store {
         self.manifest.sequence
     }
 
+    /// Takes in what other processes have changed: adapters that they put in force or took back.
+    ///
+    /// # Errors
+    /// [`StoreError::ChangedElsewhere`] if another one uses the store with another base model, or
+    /// has left this folder.
+    pub fn catch_up(&mut self) -> Result<(), StoreError> {
+        match self.slots.check_unchanged() {
+            Err(StoreError::ChangedElsewhere) => {}
+            unchanged => return unchanged,
+        }
+        // Without the lock: a commit under way is whole, and then it is made durable here, or it is
+        // no valid slot yet. Who waited for it would go on with what was just taken back.
+        let manifest = self.slots.reload()?;
+        let here = manifest.courses.last().is_some_and(|course| course.base == self.base);
+        if manifest.left || !here {
+            return Err(StoreError::ChangedElsewhere);
+        }
+        let candidate = self.candidate().map(|known| known.digest);
+        self.manifest = manifest;
+        self.trial &= candidate == self.candidate().map(|known| known.digest);
+        self.refused_before = Store::read_refused(&*self.disk, &self.seal)?;
+        Ok(())
+    }
+
     fn lock(&self) -> Result<Lock, StoreError> {
         let lock = at(LOCK, LOCK, self.disk.lock(LOCK))?;
         self.slots.check_unchanged()?;
@@ -238,7 +263,11 @@ impl Store {
         Ok(out)
     }
 
-    fn commit(&mut self, mut next: Manifest) -> Result<(), StoreError> {
+    fn commit(&mut self, next: Manifest) -> Result<(), StoreError> {
+        self.write(Manifest { left: false, ..next })
+    }
+
+    fn write(&mut self, mut next: Manifest) -> Result<(), StoreError> {
         next.time = self.time;
         next.prune();
         self.make_room_for_refusals(&mut next);
@@ -278,7 +307,7 @@ impl Store {
 
     fn sweep_as(&mut self, next: &Manifest) {
         let now = std::mem::replace(&mut self.manifest, next.clone());
-        self.collect_garbage();
+        self.sweep();
         self.manifest = now;
     }
 }

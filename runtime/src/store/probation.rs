@@ -56,8 +56,8 @@ impl Store {
         if !file_first {
             self.write_adapter(&digest, bytes)?;
         }
+        self.sweep();
         drop(lock);
-        self.collect_garbage();
         Ok(digest)
     }
 

@@ -94,6 +94,29 @@ impl Slots {
         Ok((slots, manifest))
     }
 
+    /// The newest state, durable; where there is a slot less than there was, everything has moved.
+    pub(super) fn reload(&mut self) -> Result<Manifest, StoreError> {
+        let mut newest: Option<(usize, Manifest)> = None;
+        for index in 0..NAMES.len() {
+            match self.load(index)? {
+                Slot::Absent => return Err(StoreError::ChangedElsewhere),
+                Slot::Valid(manifest)
+                    if newest
+                        .as_ref()
+                        .is_none_or(|(_, best)| manifest.sequence > best.sequence) =>
+                {
+                    newest = Some((index, manifest));
+                }
+                Slot::Valid(_) | Slot::Invalid => {}
+            }
+        }
+        let (index, manifest) = newest.ok_or(StoreError::Unreadable)?;
+        at("sync", NAMES[index], self.disk.sync(NAMES[index]))?;
+        self.current = index;
+        self.highest = self.highest.max(manifest.sequence);
+        Ok(manifest)
+    }
+
     fn create(&mut self, absent: bool, base: Digest) -> Result<Manifest, StoreError> {
         if !absent {
             at("unlink", NAMES[0], self.disk.unlink(NAMES[0]))?;
@@ -110,7 +133,8 @@ impl Slots {
     pub(super) fn copy(to: &Epoch, manifest: &Manifest) -> Result<(), StoreError> {
         let (disk, seal) = (Arc::clone(&to.disk), Arc::clone(&to.seal));
         let mut slots = Slots { disk, seal, current: 1, highest: manifest.sequence };
-        let mut manifest = Manifest { store_id: to.seal.store_id(), ..manifest.clone() };
+        let store_id = to.seal.store_id();
+        let mut manifest = Manifest { store_id, left: false, ..manifest.clone() };
         slots.write(&mut manifest)?;
         slots.write(&mut manifest)
     }

@@ -78,6 +78,22 @@ pub struct Vault {
     here: Epoch,
 }
 
+/// Looks at the keyring of a vault.
+pub(crate) struct KeyringWatch {
+    disk: Arc<dyn Disk>,
+    epoch: u64,
+}
+
+impl KeyringWatch {
+    /// As [`Vault::check`].
+    pub fn check(&self) -> Result<(), VaultError> {
+        match Ring::look(&*self.disk)? {
+            Some(ring) if ring.epoch == self.epoch => Ok(()),
+            _ => Err(VaultError::ChangedElsewhere),
+        }
+    }
+}
+
 /// A folder and what seals it.
 #[derive(Clone)]
 pub struct Epoch {
@@ -129,7 +145,13 @@ impl Vault {
         provider: &Arc<dyn KeyProvider>,
     ) -> Result<Option<Vault>, VaultError> {
         let Some(ring) = Ring::load(&**disk)? else { return Ok(None) };
-        let root = provider.unwrap(ring.epoch, &ring.wrapped)?;
+        let root = match provider.unwrap(ring.epoch, &ring.wrapped) {
+            // Another process may have left this epoch and destroyed its key since.
+            Err(_) if Ring::look(&**disk)?.is_some_and(|now| now.epoch != ring.epoch) => {
+                return Err(VaultError::ChangedElsewhere);
+            }
+            unwrapped => unwrapped?,
+        };
         // It was durable before a keyring named it.
         let folder = name(ring.epoch);
         let below = at("open folder", &folder, Below::known(Arc::clone(disk), folder.clone()))?;
@@ -156,6 +178,11 @@ impl Vault {
     /// [`VaultError::ChangedElsewhere`] if it was left.
     pub fn check(&self) -> Result<(), VaultError> {
         self.unless_left(Ring::look(&*self.disk)?).map(drop)
+    }
+
+    /// What tells later whether this epoch was left, whatever becomes of the vault.
+    pub(crate) fn watch(&self) -> KeyringWatch {
+        KeyringWatch { disk: Arc::clone(&self.disk), epoch: self.ring.epoch }
     }
 
     fn unless_left(&self, now: Option<Ring>) -> Result<Ring, VaultError> {
@@ -187,6 +214,11 @@ impl Vault {
     /// Whether nothing of an epoch that was left can be recovered, by anybody.
     pub fn shreds(&self) -> bool {
         self.provider.destroys() && self.is_settled()
+    }
+
+    /// Whether an epoch that was left may hold records that are not here yet.
+    pub fn awaits_late_records(&self) -> bool {
+        self.ring.unwanted.is_some_and(|unwanted| unwanted < self.ring.epoch)
     }
 
     /// Whether no other epoch has a key or files.

@@ -1,5 +1,7 @@
 //! Two processes and one vault, and what a vault refuses.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::disk::sim::{Fault, FaultKind, Power, SimDisk};
 use crate::journal::{Feedback, Journal, Limits, Record, Tombstone};
@@ -48,7 +50,7 @@ fn what_another_process_writes_meanwhile_comes_along() {
         let disk = SimDisk::new();
         let (mut vault, app, mut keyboard) = app_and_keyboard(&disk);
         let next = vault.prepare().unwrap();
-        let seen = app.copy_to(&next).unwrap();
+        let seen = app.copy_to(&next, &HashSet::from([2])).unwrap();
         keyboard.append(&note(4), 10).unwrap();
         keyboard.append(&note(2), 11).unwrap(); // on a reply that is forgotten
         vault.enter(next).unwrap();

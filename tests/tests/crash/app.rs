@@ -64,7 +64,8 @@ impl App {
         self.journal.flush(now_ms)?;
         let _lock = self.vault.lock()?;
         steps::settle(&mut self.vault, &self.journal)?;
-        steps::leave(&mut self.vault, &mut self.journal, &mut self.store)
+        let forgotten = self.found()?.tombstones.into_iter().map(u128::from).collect();
+        steps::leave(&mut self.vault, &mut self.journal, &mut self.store, &forgotten)
     }
 
     pub fn found(&self) -> Result<Found, LearnerError> {

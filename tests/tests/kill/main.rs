@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test has no API, and may panic")]
 
 mod app;
+mod crowd;
 mod keys;
 mod probation;
 #[cfg(target_os = "linux")]
