@@ -102,6 +102,8 @@ pub fn import(
     let file = File::open(&part.0).map_err(refused("open", &part.0))?;
     let digest = digest_of(&file, &part.0)?;
     Gguf::parse(Mapped::open(&part.0)?.bytes())?;
+    // Not before: a source that is refused stays as it was, also where this is its other name.
+    part.make_read_only(&file)?;
     let path = folder.join(name_of(&digest));
     // Whole: then the part goes. Damaged: the part takes its place, and who has mapped the damaged
     // file keeps that.
@@ -223,7 +225,7 @@ fn identity(metadata: &Metadata) -> (u64, i128) {
 struct Part(PathBuf);
 
 impl Part {
-    /// The bytes of `source` under such a name: durable, read-only.
+    /// The bytes of `source` under such a name, durable.
     fn take(source: &Path, folder: &Path, take: Take, bytes: u64) -> Result<Part, ImportError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -244,11 +246,15 @@ impl Part {
         }
         let file = File::open(&part.0).map_err(refused("open", &part.0))?;
         file.sync_all().map_err(refused("sync", &part.0))?;
-        let mut permissions = file.metadata().map_err(refused("read", &part.0))?.permissions();
+        Ok(part)
+    }
+
+    fn make_read_only(&self, file: &File) -> Result<(), ImportError> {
+        let mut permissions = file.metadata().map_err(refused("read", &self.0))?.permissions();
         permissions.set_readonly(true);
         // Some file systems have no permissions. What is written all the same is noticed later.
-        let _ = fs::set_permissions(&part.0, permissions);
-        Ok(part)
+        let _ = fs::set_permissions(&self.0, permissions);
+        Ok(())
     }
 }
 

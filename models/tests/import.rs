@@ -115,6 +115,18 @@ fn what_becomes_of_the_source_does_not_matter() {
 }
 
 #[test]
+fn a_source_that_is_refused_stays_as_it_was() {
+    for take in BOTH {
+        let place = Place::new(if take == Take::Link { "refused-1" } else { "refused-2" });
+        fs::write(&place.source, &model(40)[..1000]).expect("room");
+        import(&place.source, &place.folder, take).expect_err("a download that was cut");
+        assert!(!fs::metadata(&place.source).expect("there").permissions().readonly());
+        assert_eq!(fs::read(&place.source).expect("there"), model(40)[..1000]);
+        assert!(place.names().is_empty());
+    }
+}
+
+#[test]
 fn whoever_writes_to_an_imported_model_is_noticed_before_it_is_mapped() {
     for take in BOTH {
         let place = Place::new(if take == Take::Link { "written-1" } else { "written-2" });

@@ -13,7 +13,7 @@ use sapwood_models::{Message, Role};
 use crate::chat::MAX_NEW_BYTES;
 use crate::config::{Clock, Config};
 use crate::consent::Consent;
-use crate::disk::Disk;
+use crate::disk::{Disk, patiently};
 use crate::error::LearnerError;
 use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record, Turn};
 use crate::seal::random;
@@ -175,14 +175,17 @@ impl Drop for Capture {
 
 impl Kept {
     fn open(disk: &Arc<dyn Disk>, keys: &Arc<dyn KeyProvider>) -> Result<Kept, LearnerError> {
-        let mut vault = Vault::open(disk.clone(), keys.clone())?;
+        let busy = |error: &VaultError| matches!(error, VaultError::Busy);
+        let mut vault = patiently(busy, || Vault::open(disk.clone(), keys.clone()))?;
         let here = vault.here().clone();
         let journal = Journal::open(here.disk, here.seal, Limits::default());
         // The folder may be gone because the epoch was left.
         vault.check()?;
         let journal = journal?;
         if vault.awaits_late_records() {
-            shred::settle_at_opening(&mut vault, &journal)?;
+            let busy =
+                |error: &LearnerError| matches!(error, LearnerError::Vault(VaultError::Busy));
+            patiently(busy, || shred::settle_at_opening(&mut vault, &journal))?;
         }
         let mut kept = Kept {
             vault,

@@ -9,6 +9,7 @@ use sapwood_models::{
 };
 
 use crate::adapter_set::AdapterSet;
+use crate::consent::Consent;
 use crate::error::LearnerError;
 use crate::journal::{Interaction, StopReason};
 use crate::prompt::{Prompt, Shot};
@@ -90,6 +91,8 @@ struct ChatState {
     last_reply: Option<u128>,
     /// One of the turns is off the record.
     private: bool,
+    /// The newest reply made without consent, and how many messages there were with it.
+    unheard: Option<(u128, usize)>,
 }
 
 /// Most bytes of text that may be new in a turn: the request and what came before it that is not
@@ -108,7 +111,14 @@ impl Chat {
     ) -> Result<Chat, LearnerError> {
         let system = instructions.map(|text| Message::new(Role::System, text));
         let said = system.into_iter().chain(turns).collect();
-        let state = ChatState { said, dropped: 0, cache: None, last_reply: None, private: false };
+        let state = ChatState {
+            said,
+            dropped: 0,
+            cache: None,
+            last_reply: None,
+            private: false,
+            unheard: None,
+        };
         let silenced = shared.kept().silenced.len();
         Ok(Chat {
             session: shared.new_id()?,
@@ -190,7 +200,8 @@ impl Chat {
         let shots = shared.retrieve(&self.surface, &state.said);
         let retrieved = shots.len();
         let prompt = shown(state, shots, limit, &shared.model)?;
-        let ready = Ready { sampler, pinned, retrieved, prompt, logits: Vec::new() };
+        let allowed = shared.kept().consent() == Consent::Granted;
+        let ready = Ready { sampler, pinned, retrieved, prompt, allowed, logits: Vec::new() };
         Ok((shared.new_id()?, ready))
     }
 }
@@ -223,6 +234,8 @@ struct Ready {
     pinned: Arc<AdapterSet>,
     retrieved: usize,
     prompt: Vec<u32>,
+    /// There was consent when it was asked for.
+    allowed: bool,
     /// Of the next token; empty until the prompt was read.
     logits: Vec<f32>,
 }
@@ -417,9 +430,14 @@ impl Generation {
         state.said = asked.with(Message::new(Role::Assistant, &self.text));
         state.last_reply = Some(self.id);
         state.private |= !self.options.record;
-        let private = state.private;
+        let (private, unheard) = (state.private, state.unheard);
+        let kept = self.options.record && self.record(asked, stop, private, unheard);
+        let allowed = self.ready.allowed && self.shared.kept().consent() == Consent::Granted;
+        if !kept && !allowed {
+            state.unheard = Some((self.id, state.said.len()));
+        }
         self.give_back(state);
-        self.options.record && self.record(asked, stop, private)
+        kept
     }
 
     /// The conversation goes back to what it was before the request.
@@ -436,7 +454,13 @@ impl Generation {
 
     /// Keeps the reply unless its conversation is `private`, and tells the shared state how it went.
     /// A reply that can't be kept is still a reply.
-    fn record(&mut self, asked: Transcript, stop: StopReason, private: bool) -> bool {
+    fn record(
+        &mut self,
+        asked: Transcript,
+        stop: StopReason,
+        private: bool,
+        unheard: Option<(u128, usize)>,
+    ) -> bool {
         let tokens = self.tokens.len();
         let drawn = tokens + usize::from(stop == StopReason::End);
         let interaction = Interaction {
@@ -460,6 +484,8 @@ impl Generation {
             silenced: self.silenced,
             replaces: self.replaces.take(),
             private,
+            allowed: self.ready.allowed,
+            unheard,
         };
         self.shared.replied(interaction, &self.ready.pinned, went)
     }

@@ -72,8 +72,8 @@ pub enum LearnerError {
     Seal(#[from] SealError),
     /// No reply has this id: it was forgotten, is too old to be kept, or was made without consent.
     #[error(
-        "reply {reply:032x} is not in the journal: it is too old, was forgotten, or made without \
-         consent"
+        "reply {reply:032x} is not in the journal: it is too old, was forgotten, or could not be \
+         kept, without consent or without room"
     )]
     UnknownReply {
         /// The id.

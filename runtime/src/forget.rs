@@ -73,7 +73,7 @@ pub(crate) fn forget(shared: &Shared, scope: &Scope) -> Result<DeletionReceipt, 
     let Kept { store, ledger, .. } = &mut *kept;
     let (adapters, run_dropped) = lineage::finish(&shared.model, store, ledger)?;
     shared.put_in_force(&mut kept)?;
-    let erasure = shred(shared, &mut kept);
+    let erasure = erase(shared, &mut kept);
     shared.refill_reserve();
     drop(kept);
     let in_force = shared.in_force().digest;
@@ -83,15 +83,15 @@ pub(crate) fn forget(shared: &Shared, scope: &Scope) -> Result<DeletionReceipt, 
 /// Leaves the epoch, if something in it is forgotten, and ends what is left of doing so. Says how
 /// that ended; what stands in the way is logged, because nobody is the worse for it but the
 /// forgotten bytes.
-pub(crate) fn shred(shared: &Shared, kept: &mut Kept) -> Erasure {
-    if let Err(error) = shared.with_reserve(|| shred_if_due(shared, kept)) {
+pub(crate) fn erase(shared: &Shared, kept: &mut Kept) -> Erasure {
+    if let Err(error) = shared.with_reserve(|| erase_if_due(shared, kept)) {
         log::warn!("what was forgotten can't be shredded yet: {error}");
         return Erasure::Pending;
     }
     if kept.vault.shreds() { Erasure::Shredded } else { Erasure::Deleted }
 }
 
-fn shred_if_due(shared: &Shared, kept: &mut Kept) -> Result<(), LearnerError> {
+fn erase_if_due(shared: &Shared, kept: &mut Kept) -> Result<(), LearnerError> {
     if !kept.to_shred && kept.vault.is_settled() {
         return Ok(());
     }

@@ -49,7 +49,8 @@ impl Learner {
         model: Model,
         config: Config,
     ) -> Result<Learner, LearnerError> {
-        Ok(Learner { shared: Arc::new(Shared::open(disk, model, config)?) })
+        let shared = Shared::open(disk, model, config)?;
+        Ok(Learner { shared: Arc::new(shared) })
     }
 
     /// The model.
@@ -85,8 +86,9 @@ impl Learner {
     /// again; nothing is deleted ([`Learner::forget`] does that).
     ///
     /// # Errors
-    /// A failing disk, or a full one in the way of a yes: for a refusal, room is kept back. It holds
-    /// in any case, in this process at once, and is written as soon as that works.
+    /// A failing disk, or a full one in the way of a yes: for a refusal room is kept back, and without
+    /// such room there is no yes. A refusal holds in any case, in this process at once, and is
+    /// written as soon as that works.
     pub fn set_consent(&self, consent: Consent) -> Result<(), LearnerError> {
         self.shared.or_changed(self.shared.set_consent(consent))
     }

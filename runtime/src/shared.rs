@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::consent::Consent;
 use crate::device_state::DeviceState;
 use crate::digest::Digest;
-use crate::disk::{Disk, DiskError, Reserve};
+use crate::disk::{Disk, DiskError, Reserve, patiently};
 use crate::error::LearnerError;
 use crate::foreground::Foreground;
 use crate::journal::{self, Feedback, Interaction, Journal, Limits, Record};
@@ -28,7 +28,7 @@ use crate::signal::Signal;
 use crate::store::{Store, StoreError};
 use crate::swap::InForce;
 use crate::transcript::Transcript;
-use crate::vault::Vault;
+use crate::vault::{Vault, VaultError};
 
 /// One per learner.
 pub(crate) struct Shared {
@@ -64,13 +64,19 @@ pub(crate) struct Went {
     pub silenced: usize,
     /// It took the place of this reply to the same request.
     pub replaces: Option<u128>,
+    /// There was consent when it was asked for.
+    pub allowed: bool,
+    /// The newest reply of the conversation that was made without consent, and the number of
+    /// messages up to it: none of those is kept.
+    pub unheard: Option<(u128, usize)>,
     /// Its conversation has a turn that is off the record: its prompt quotes it.
     pub private: bool,
 }
 
 impl Shared {
     pub fn open(disk: Arc<dyn Disk>, model: Model, config: Config) -> Result<Shared, LearnerError> {
-        let vault = Vault::open(disk.clone(), config.keys.clone())?;
+        let busy = |error: &VaultError| matches!(error, VaultError::Busy);
+        let vault = patiently(busy, || Vault::open(disk.clone(), config.keys.clone()))?;
         let keyring = vault.watch();
         let opened = Shared::open_epoch(disk, model, config, vault);
         // The folder may be gone because another process has left the epoch meanwhile.
@@ -89,15 +95,22 @@ impl Shared {
     ) -> Result<Shared, LearnerError> {
         let reserve = Reserve::new(disk.clone());
         let here = vault.here().clone();
-        let mut store = Store::open(here.disk.clone(), here.seal.clone(), model.fingerprint())?;
-        store.set_time((config.clock)());
+        let base = model.fingerprint();
+        let open = || Store::open(here.disk.clone(), here.seal.clone(), base);
+        let mut store = patiently(|error| matches!(error, StoreError::Busy), open)?;
         let limits = Limits {
             total_bytes: config.retention.max_bytes,
             total_age_ms: config.retention.max_age_ms,
             ..Limits::default()
         };
         let mut journal = Journal::open(here.disk.clone(), here.seal.clone(), limits)?;
-        shred::settle_at_opening(&mut vault, &journal)?;
+        let busy = |error: &LearnerError| matches!(error, LearnerError::Vault(VaultError::Busy));
+        patiently(busy, || shred::settle_at_opening(&mut vault, &journal))?;
+        if store.time().is_unknown() {
+            // An older version's store: what it holds was told before now, however long ago.
+            store.believe(journal.newest_told_ms()?);
+        }
+        store.set_time((config.clock)());
         keep_time(&mut store);
         expire(&mut journal, &store);
         let scan = journal.scan()?;
@@ -249,11 +262,20 @@ impl Shared {
         kept.catch_up()?;
         let mut forgotten = kept.silenced[went.silenced..].iter();
         let quotes = went.private || forgotten.any(|scope| scope.covers(&made));
-        if kept.consent() != Consent::Granted || quotes {
+        if kept.consent() != Consent::Granted || !went.allowed || quotes {
             return Ok(false);
         }
         let reply = made.reply_id;
-        let (follows, new) = kept.ledger.new_in(&went.asked);
+        let (mut follows, mut new) = kept.ledger.new_in(&went.asked);
+        if let Some((unheard, len)) = went.unheard
+            && went.asked.len() - new.len() < len
+        {
+            // It goes on from what nobody may know: a turn without its beginning.
+            (follows, new) = (Some(unheard), went.asked.after(len));
+        }
+        if new.is_empty() {
+            return Ok(false);
+        }
         made.follows = follows;
         for message in new {
             match message.role {
@@ -346,8 +368,13 @@ impl Shared {
         let heard = kept.catch_up();
         let granted = consent == Consent::Granted;
         let word = journal::Consent::said(granted, kept.said, self.now_ms());
+        if !granted && kept.consent() == Consent::Refused && !kept.unwritten {
+            return heard;
+        }
         let written = if granted {
             heard?;
+            // A yes that could not be taken back is none.
+            self.reserve.ensure()?;
             let written = self.record(&mut kept, Record::Consent(word));
             if written.is_ok() {
                 (kept.said, kept.unwritten) = (Some(word), false);

@@ -23,6 +23,8 @@ pub struct BelievedTime {
     pub now_ms: u64,
     /// What the clock said when it leapt, while that has not lasted for a day.
     pub leapt_ms: Option<u64>,
+    /// It leapt back since: perhaps the believed time lay ahead all along.
+    pub is_doubted: bool,
 }
 
 impl BelievedTime {
@@ -30,28 +32,33 @@ impl BelievedTime {
     pub fn hear(&mut self, told_ms: u64) {
         let near = |a: u64, b: u64| a.abs_diff(b) <= LEAP_MS;
         if self.now_ms == 0 || near(told_ms, self.now_ms) {
-            *self = BelievedTime { now_ms: told_ms, leapt_ms: None };
+            *self = BelievedTime { now_ms: told_ms, ..BelievedTime::default() };
             return;
         }
         match self.leapt_ms {
             Some(leapt_ms) if told_ms >= leapt_ms && near(told_ms, leapt_ms) => {
                 if told_ms - leapt_ms >= DAY_MS {
-                    *self = BelievedTime { now_ms: told_ms, leapt_ms: None };
+                    *self = BelievedTime { now_ms: told_ms, ..BelievedTime::default() };
                 }
             }
             // A slow visitor: opened every other week, and always later than before.
-            Some(leapt_ms) if leapt_ms > self.now_ms && told_ms > leapt_ms => {
-                *self = BelievedTime { now_ms: leapt_ms, leapt_ms: Some(told_ms) };
+            Some(leapt_ms) if !self.is_doubted && told_ms > leapt_ms => {
+                (self.now_ms, self.leapt_ms) = (leapt_ms, Some(told_ms));
             }
             _ => self.leapt_ms = Some(told_ms),
         }
+        self.is_doubted |= told_ms < self.now_ms && self.leapt_ms.is_some();
     }
 
     /// The time from which the age of what is kept is counted, to see what expires. `None` while it
     /// is not clear whether the believed time lay ahead all along: then nothing does.
     pub fn ages_from_ms(&self) -> Option<u64> {
-        let back = self.leapt_ms.is_some_and(|leapt_ms| leapt_ms < self.now_ms);
-        (!back).then_some(self.now_ms)
+        (!self.is_doubted).then_some(self.now_ms)
+    }
+
+    /// Whether no time was ever told.
+    pub fn is_unknown(&self) -> bool {
+        self.now_ms == 0
     }
 
     /// Whether the difference to what was written down is worth a commit.
@@ -103,6 +110,10 @@ mod tests {
         assert_eq!(from(&[100, 1, 100]), Some(100));
         assert_eq!(from(&[100, 40_000, 40_001, 102]), None, "corrected late");
         assert_eq!(from(&[100, 40_000, 40_001, 102, 103]), Some(103));
+        // Born under a wrong clock: what came after the correction is not old in the next leap.
+        assert_eq!(from(&[40_000, 100, 40_200]), None);
+        assert_eq!(from(&[40_000, 100, 40_200, 100, 101]), Some(101));
+        assert_eq!(from(&[40_000, 100, 40_003]), Some(40_003), "right after all");
     }
 
     #[test]

@@ -121,6 +121,23 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// Tries again, for half a second, while another process holds a lock: it never does for long. Only
+/// where a store is opened, which nothing else waits for.
+pub(crate) fn patiently<T, E>(
+    busy: impl Fn(&E) -> bool,
+    mut work: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    const TRIES: u32 = 100;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+    for _ in 1..TRIES {
+        match work() {
+            Err(error) if busy(&error) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    work()
+}
+
 /// Names the operation and the file in an error of the system.
 pub(crate) fn at<T>(
     operation: &'static str,

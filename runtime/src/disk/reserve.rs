@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Disk;
+use super::{Disk, DiskError, at};
 use crate::seal::random;
 
 const FILE: &str = "reserve";
@@ -23,15 +23,25 @@ impl Reserve {
     /// Keeps the room back, where there is any to keep. Not durable, because nothing rests on it:
     /// what a power loss takes of it is filled again by the next process.
     pub fn fill(&self) {
+        if let Err(error) = self.ensure() {
+            log::info!("no room to keep back for a refusal or a deletion: {error}");
+        }
+    }
+
+    /// Keeps the room back, or says what stands in the way.
+    pub fn ensure(&self) -> Result<(), DiskError> {
         match self.disk.len(FILE) {
-            Ok(bytes) if bytes >= BYTES as u64 => return,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return,
+            Ok(bytes) if bytes >= BYTES as u64 => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return at("measure", FILE, Err(error));
+            }
             _ => {}
         }
-        if let Err(error) = self.write() {
-            log::info!("no room to keep back for a refusal or a deletion: {error}");
+        let written = at("keep back", FILE, self.write());
+        if written.is_err() {
             self.release();
         }
+        written
     }
 
     /// Noise, because some file systems compress.

@@ -65,6 +65,12 @@ impl Journal {
         }
     }
 
+    /// What the clock said when the newest segment was begun; 0 if there is none.
+    pub fn newest_told_ms(&self) -> Result<u64, JournalError> {
+        let Some(newest) = self.segment_names()?.pop() else { return Ok(0) };
+        Ok(self.segment(&newest)?.map_or(0, |contents| contents.told_ms(&newest)))
+    }
+
     /// A segment; `None` if another process has merged or dropped it since it was listed.
     pub(super) fn segment(&self, name: &str) -> Result<Option<segment::Contents>, JournalError> {
         let path = format!("{FOLDER}/{name}");

@@ -132,7 +132,7 @@ pub(crate) fn train(
     let mut progress = shared.training.lock().expect("nothing panics under this lock");
     shared.kept().catch_up()?;
     shared.expire()?;
-    forget::shred(shared, &mut shared.kept());
+    forget::erase(shared, &mut shared.kept());
     if shared.kept().consent() == Consent::Refused {
         return Ok(nothing_trained(waiting([Hold::Refused])));
     }

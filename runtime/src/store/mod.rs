@@ -68,6 +68,10 @@ pub enum Mutant {
     DecrementAfterUse,
     /// The candidate is named by the manifest before its file is written.
     ProposeBeforeStage,
+    /// What learning rests on is forgotten with the next commit.
+    LoseCourse,
+    /// A candidate that the gate turns down is not counted.
+    CountNoRefusal,
 }
 
 /// The adapters of one base model on one disk.
@@ -154,6 +158,11 @@ impl Store {
     pub fn set_time(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
         self.time.hear(now_ms);
+    }
+
+    /// Believes a time that was told earlier, before any other is.
+    pub fn believe(&mut self, told_ms: u64) {
+        self.time.hear(told_ms);
     }
 
     /// What is believed of the host's clock.
@@ -269,6 +278,7 @@ impl Store {
 
     fn write(&mut self, mut next: Manifest) -> Result<(), StoreError> {
         next.time = self.time;
+        self.planted_faults(&mut next);
         next.prune();
         self.make_room_for_refusals(&mut next);
         assert!(next.is_sound(&self.base), "a transition broke the manifest's invariants");
@@ -301,6 +311,15 @@ impl Store {
         self.planted(Mutant::CollectBeforeCommit)
     }
 
+    fn planted_faults(&self, next: &mut Manifest) {
+        if self.planted(Mutant::LoseCourse) {
+            next.course_mut().promotions.clear();
+        }
+        if self.planted(Mutant::CountNoRefusal) {
+            next.course_mut().turned_down = 0;
+        }
+    }
+
     fn planted(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }
@@ -319,4 +338,6 @@ impl Store {
     }
 
     fn sweep_as(&mut self, _: &Manifest) {}
+
+    fn planted_faults(&self, _: &mut Manifest) {}
 }

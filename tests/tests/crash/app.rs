@@ -14,7 +14,7 @@ use vault::{Vault, VaultError};
 
 use super::keys::Keys;
 use super::model::{Found, What};
-use super::world::Faulty;
+use super::world::{Fault, Faulty};
 
 /// Small, so that a few calls reach every limit.
 pub const LIMITS: Limits = Limits {
@@ -43,10 +43,13 @@ impl App {
 
     /// With another base model.
     pub fn open_for(disk: &Arc<Faulty>, keys: &Keys, base: Digest) -> Result<App, LearnerError> {
-        let disk = Arc::clone(disk) as Arc<dyn Disk>;
+        let (fault, disk) = (disk.fault, Arc::clone(disk) as Arc<dyn Disk>);
         let mut vault = Vault::open(disk, Arc::new(keys.clone()))?;
         let here = vault.here().clone();
-        let store = Store::open(here.disk.clone(), here.seal.clone(), base)?;
+        let mut store = Store::open(here.disk.clone(), here.seal.clone(), base)?;
+        if let Fault::Planted(mutant) = fault {
+            store.plant(mutant);
+        }
         let journal = Journal::open(here.disk.clone(), here.seal.clone(), LIMITS)?;
         steps::settle_at_opening(&mut vault, &journal)?;
         Ok(App { vault, journal, store, keys: keys.clone() })

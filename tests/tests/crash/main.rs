@@ -280,6 +280,8 @@ fn every_planted_fault_of_epochs_is_caught() {
         Fault::KeyStays,
         Fault::LateStays,
         Fault::NoMergeSync,
+        Fault::Planted(Mutant::LoseCourse),
+        Fault::Planted(Mutant::CountNoRefusal),
     ];
     let mut missed = Vec::new();
     for fault in faults {
@@ -289,6 +291,7 @@ fn every_planted_fault_of_epochs_is_caught() {
             (Start::Used, vec![Op::Forget]),
             (Start::Used, vec![Op::Forget, Op::Append, Op::Forget]),
             (Start::Segments, vec![Op::Merge]),
+            (Start::Used, vec![Op::Stage, Op::TurnDown]),
         ];
         let caught = workloads.iter().find_map(|(start, ops)| explorer.workload(*start, ops).err());
         match caught {

@@ -110,6 +110,22 @@ fn a_leap_ahead_ages_nothing_and_what_is_said_in_it_is_not_immortal() {
 }
 
 #[test]
+fn a_store_that_was_made_under_a_wrong_clock_keeps_what_came_after() {
+    let (disk, clock) = (SimDisk::new(), Clock::new());
+    clock.set(AHEAD);
+    let learner = open(&disk, clock.config());
+    learner.set_consent(Consent::Granted).unwrap();
+    correct(&learner, "Triage: in 2100", "desk");
+    drop(learner);
+    for (time, request) in [(NOW, Some("Triage: today")), (AHEAD + 200 * DAY, None), (NOW, None)] {
+        clock.set(time);
+        let learner = open(&disk, clock.config());
+        request.iter().for_each(|request| correct(&learner, request, "desk"));
+        assert_eq!(learner.turns().len(), 2, "at {time}");
+    }
+}
+
+#[test]
 fn a_clock_that_lost_its_time_ages_nothing() {
     let (disk, clock) = (SimDisk::new(), Clock::new());
     let learner = open(&disk, clock.config());

@@ -47,6 +47,42 @@ fn after_a_refusal_nothing_is_used_and_nothing_deleted() {
 }
 
 #[test]
+fn what_was_said_without_consent_is_not_kept_with_what_is_said_later() {
+    for first in [Consent::Unasked, Consent::Refused] {
+        let learner = open(&SimDisk::new(), config());
+        if first == Consent::Refused {
+            learner.set_consent(first).unwrap();
+        }
+        let chat = learner.chat("mail", Some("Be brief."), Vec::new()).unwrap();
+        let say = |text: &str| chat.respond(text, greedy(2)).unwrap().finish().unwrap();
+        assert!(!say("before the yes").kept);
+        // Asked before the yes, answered after it.
+        let mut asked = chat.respond("nor this", greedy(3)).unwrap();
+        asked.next().unwrap().unwrap();
+        learner.set_consent(Consent::Granted).unwrap();
+        assert!(!asked.finish().unwrap().kept);
+        assert!(!chat.regenerate(greedy(2)).unwrap().finish().unwrap().kept);
+        let kept = say("after the yes");
+        assert!(kept.kept && say("and on").kept);
+        learner.set_consent(Consent::Refused).unwrap();
+        assert!(!say("after the no").kept);
+        learner.set_consent(Consent::Granted).unwrap();
+        assert!(say("yes again").kept);
+        let turns = learner.turns();
+        let said: Vec<Vec<String>> = turns
+            .iter()
+            .map(|turn| turn.asked().iter().map(|message| message.content.clone()).collect())
+            .collect();
+        assert_eq!(said, [["after the yes"], ["and on"], ["yes again"]]);
+        assert!(
+            turns.iter().all(|turn| turn.is_cut),
+            "they teach nothing: the beginning is missing"
+        );
+        assert_eq!(turns[1].follows, Some(kept.id));
+    }
+}
+
+#[test]
 fn a_refusal_lasts_over_restarts_and_is_no_fault_of_a_candidates() {
     let disk = SimDisk::new();
     let learner = open(&disk, config());

@@ -125,7 +125,7 @@ fn every_signal_outlives_the_process() {
     assert_eq!(after.consent(), Consent::Granted);
     let unknown = after.signal(reply.id ^ 1, Signal::Accepted).unwrap_err();
     assert!(matches!(unknown, LearnerError::UnknownReply { .. }));
-    assert!(unknown.to_string().contains("forgotten, or made without consent"));
+    assert!(unknown.to_string().contains("forgotten, or could not be kept"));
 }
 
 #[test]

@@ -101,6 +101,20 @@ fn a_reply_that_is_made_again_goes_on_from_the_same_turn() {
 }
 
 #[test]
+fn a_full_context_is_cleared_now_and_then_and_not_with_every_message() {
+    let learner = open(&SimDisk::new());
+    learner.set_consent(Consent::Granted).unwrap();
+    let chat = learner.chat("mail", None, Vec::new()).unwrap();
+    let prompts: Vec<usize> = (0..80).map(|n| say(&chat, &request(n, 20)).prompt_tokens).collect();
+    // Where turns go, all that stays has to be read anew; elsewhere what is new.
+    let cleared: Vec<usize> = (1..prompts.len()).filter(|n| prompts[*n] < prompts[n - 1]).collect();
+    assert!(cleared.len() > 3 && prompts.iter().all(|tokens| *tokens < 1024), "{prompts:?}");
+    assert!(cleared.windows(2).all(|at| at[1] - at[0] >= 4), "{prompts:?}");
+    // All of it is kept all the same.
+    assert_eq!(learner.turns()[79].prompt.len(), 159);
+}
+
+#[test]
 fn what_is_too_long_to_be_kept_is_told_before_the_reply() {
     let learner = open(&SimDisk::new());
     let chat = learner.chat("mail", None, Vec::new()).unwrap();

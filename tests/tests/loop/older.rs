@@ -74,6 +74,14 @@ fn a_store_of_format_1_opens_and_goes_on() {
     assert_eq!(learner.adapter_in_force(), Some(learner.adapters()[3].digest));
     assert_eq!(learner.events()[1].change, Change::Confirmed);
 
+    // It is not old because nobody told the time before.
+    let late = home.path().join("late");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/store-1"), &late);
+    let mut config = Config { context_tokens: 512, ..training_config(3) };
+    (config.dir, config.clock) = (late, Arc::new(|| THEN + 1000 * 24 * 3_600_000));
+    let years_later = Learner::open(tiny::model(tiny::WIDTH), config).unwrap();
+    assert_eq!(years_later.turns().len(), 10);
+
     // It is used, and trained: the old run is dropped, because its format was another one.
     let chat = learner.chat("mail", None, Vec::new()).unwrap();
     let reply = chat.respond("parcel 9", greedy(2)).unwrap().finish().unwrap();
