@@ -88,7 +88,13 @@ fn main() {
         with.push(after);
     }
     let (without, with) = (median(without), median(with));
-    println!("{MAILS} mails kept: opened in {opened:.0} ms, first reply {:.0} ms", first.as_secs_f64() * 1e3);
-    println!("first token {without:.2} ms, after a signal {with:.2} ms: {:.2} (bar 1.2)", with / without);
+    println!(
+        "{MAILS} mails kept: opened in {opened:.0} ms, first reply {:.0} ms",
+        first.as_secs_f64() * 1e3
+    );
+    println!(
+        "first token {without:.2} ms, after a signal {with:.2} ms: {:.2} (bar 1.2)",
+        with / without
+    );
     println!("the signal itself {:.2} ms", median(signals));
 }
