@@ -34,7 +34,9 @@ for cc in gcc clang; do
 done
 check "C compiles (gcc, static library, sanitizers)" gcc "${flags[@]}" \
   -fsanitize=address,undefined "$built/libsapwood.a" -lm -lpthread -ldl -o "$work/loop-asan"
-check "the loop in C (address and leak sanitizer)" "$work/loop-asan" "$work/store-asan" "$ADAPTER"
+# Without Vulkan: Mesa's layers leave 128 bytes behind each time that they are loaded.
+check "the loop in C (address and leak sanitizer)" env VK_ICD_FILENAMES=/none VK_DRIVER_FILES=/none \
+  "$work/loop-asan" "$work/store-asan" "$ADAPTER"
 check "the header is C++ too" g++ -fsyntax-only -Wall -Wextra -Werror -x c++ bindings/c/include/sapwood.h
 check "the gateway builds and installs" make -s -C bindings/c install BUILD="$work/build" \
   PREFIX="$work/prefix"
